@@ -1,0 +1,49 @@
+"""From a choice of pack to Stripe's payment page."""
+
+import uuid
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from accounts.models import User
+from billing import stripe_gateway
+from billing.credits import to_microcredits
+from billing.models import Order, Pack
+
+# Two clicks on one button are this close together; later the same button is another purchase.
+SAME_CLICK = timedelta(minutes=10)
+
+
+def open_checkout(
+    *, user: User, pack: Pack, order_id: uuid.UUID | None, success_url: str, cancel_url: str
+) -> str:
+    """The URL at which `user` pays for `pack`. PaymentUnavailable when Stripe cannot open one; nothing is lost.
+
+    The order is stored before Stripe hears of it: what it says is what will be credited. `order_id` is made with
+    the button, so that a double click opens one checkout and not two.
+    """
+    order = _order(user, pack, order_id)
+    session_id, url = stripe_gateway.create_checkout(
+        order, email=user.email, success_url=success_url, cancel_url=cancel_url
+    )
+    Order.objects.filter(pk=order.pk, stripe_session=None).update(stripe_session=session_id)
+    return url
+
+
+def _order(user: User, pack: Pack, order_id: uuid.UUID | None) -> Order:
+    """The order of this button if it was just pressed, or a new one."""
+    facts = {
+        "user": user,
+        "pack": pack,
+        "credits_microcredits": to_microcredits(pack.credits),
+        "amount_cents": pack.price_cents,
+        "currency": pack.currency,
+    }
+    if order_id is not None:
+        order, made = Order.objects.get_or_create(id=order_id, defaults=facts)
+        again = Order.objects.filter(
+            pk=order.pk, state=Order.State.OPEN, created_at__gt=Now() - SAME_CLICK, **facts
+        )
+        if made or again.exists():
+            return order
+    return Order.objects.create(**facts)

@@ -1,0 +1,41 @@
+"""What billing refuses, each with the rule that was broken."""
+
+from billing.credits import as_string
+
+
+class BillingError(Exception):
+    """Something billing refuses; `code` is stable, `str()` is a sentence for the person."""
+
+    code = "invalid"
+
+
+class InsufficientCredits(BillingError):
+    """A balance does not afford what was asked; amounts in microcredits."""
+
+    code = "insufficient_credits"
+
+    def __init__(self, *, available: int, needed: int) -> None:
+        super().__init__(
+            f"This needs at least {as_string(needed)} credits and {as_string(available)} are available. "
+            "Top up to go on."
+        )
+        self.available = available
+        self.needed = needed
+
+
+class KeyReused(BillingError):
+    """An idempotency key was used again for a transfer of other content."""
+
+
+class HoldEnded(BillingError):
+    """A hold was settled or released before; it ends once."""
+
+
+class PaymentUnavailable(BillingError):
+    """Stripe could not be reached or refused; nothing was bought."""
+
+    code = "unavailable"
+
+
+class EventRejected(BillingError):
+    """A webhook call is not a genuine event of Stripe's that we understand; nothing was changed."""

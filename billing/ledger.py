@@ -1,0 +1,209 @@
+"""The only writer of credits.
+
+Each function is one step inside the caller's transaction and takes its locks in one order: the wallet first, then
+what hangs on it (turn, order, hold). Whoever opens, closes or buys for a person therefore waits for the wallet
+and never for each other. All amounts are microcredits.
+
+The rules themselves stand in PostgreSQL (migration 0002_ledger_rules): balances follow transfers and holds by
+trigger, and a statement that would break a rule is refused, whoever sends it.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from accounts.models import User
+from billing.credits import to_microcredits
+from billing.errors import HoldEnded, InsufficientCredits, KeyReused
+from billing.models import Account, Hold, Order, Transfer
+
+
+def wallet_of(user: User) -> Account:
+    """A person's wallet. The first call opens it and gives `SIGNUP_CREDITS`, once."""
+    try:
+        return Account.objects.get(user=user)
+    except Account.DoesNotExist:
+        with transaction.atomic():
+            return _open_wallet(user)
+
+
+def locked_wallet_of(user: User) -> Account:
+    """The wallet, locked until the transaction ends: what comes after it cannot be overtaken."""
+    try:
+        return Account.objects.select_for_update().get(user=user)
+    except Account.DoesNotExist:
+        return _open_wallet(user)
+
+
+def wallet_holding(hold_id: uuid.UUID) -> Account:
+    """The wallet on which a hold stands or stood, whoever owns it by now."""
+    return Account.objects.get(holds=hold_id)
+
+
+def locked_wallet_holding(hold_id: uuid.UUID) -> Account:
+    """`wallet_holding`, locked until the transaction ends."""
+    return Account.objects.select_for_update().get(holds=hold_id)
+
+
+def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int) -> Hold:
+    """Set `amount` aside on a locked wallet, or raise InsufficientCredits."""
+    if amount > wallet.available:
+        raise InsufficientCredits(available=wallet.available, needed=amount)
+    made = Hold.objects.create(id=hold_id, account=wallet, amount=amount)
+    wallet.held += amount
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a hold, in microcredits: `charged` to the person, `overrun` borne by the house."""
+
+    charged: int
+    overrun: int
+
+
+def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
+    """End a hold on a locked wallet: charge `price` at most as far as it was held, release the rest.
+
+    What goes beyond the hold is the house's, booked as an overrun. A price of 0 releases the hold. A hold ends
+    once: HoldEnded otherwise.
+    """
+    held = _end(wallet, hold_id, Hold.State.SETTLED if price else Hold.State.RELEASED)
+    charged = min(price, held.amount)
+    if charged:
+        _post(
+            key=f"charge:{hold_id}",
+            kind=Transfer.Kind.CHARGE,
+            debit=wallet,
+            credit=house(Account.Kind.USAGE),
+            amount=charged,
+            hold=held,
+        )
+    if price > charged:
+        _post(
+            key=f"overrun:{hold_id}",
+            kind=Transfer.Kind.OVERRUN,
+            debit=house(Account.Kind.OVERRUNS),
+            credit=house(Account.Kind.USAGE),
+            amount=price - charged,
+            hold=held,
+        )
+    return Settlement(charged=charged, overrun=price - charged)
+
+
+def purchase(*, wallet: Account, order: Order) -> Transfer:
+    """Credit a paid order to a locked wallet, once however often it is called."""
+    return _post(
+        key=f"purchase:{order.id}",
+        kind=Transfer.Kind.PURCHASE,
+        debit=house(Account.Kind.STRIPE),
+        credit=wallet,
+        amount=order.credits_microcredits,
+        order=order,
+    )
+
+
+def adjust(*, user: User, amount: int, reason: str, made_by: User, key: str) -> Transfer:
+    """Give (`amount` > 0) or take (`amount` < 0) credits by hand, with a reason and who did it.
+
+    Taking more than is available is refused with InsufficientCredits: only a reversal may go below zero.
+    """
+    with transaction.atomic():
+        wallet = locked_wallet_of(user)
+        if wallet.available + amount < 0 and amount < 0:
+            raise InsufficientCredits(available=wallet.available, needed=-amount)
+        adjustments = house(Account.Kind.ADJUSTMENTS)
+        return _post(
+            key=f"adjustment:{key}",
+            kind=Transfer.Kind.ADJUSTMENT,
+            debit=adjustments if amount > 0 else wallet,
+            credit=wallet if amount > 0 else adjustments,
+            amount=abs(amount),
+            reason=reason,
+            made_by=made_by.email,
+        )
+
+
+def statement(wallet: Account) -> QuerySet[Transfer]:
+    """Every movement of a wallet, newest first."""
+    return Transfer.objects.filter(Q(debit=wallet) | Q(credit=wallet)).order_by("-id")
+
+
+def house(kind: Account.Kind) -> Account:
+    """One of the house's accounts; the migration made them. The id is stable, so it is looked up once."""
+    if kind not in _house:
+        _house[kind] = Account.objects.get(kind=kind)
+    return _house[kind]
+
+
+_house: dict[str, Account] = {}
+
+
+def _open_wallet(user: User) -> Account:
+    Account.objects.bulk_create([Account(kind=Account.Kind.WALLET, user=user)], ignore_conflicts=True)
+    wallet = Account.objects.select_for_update().get(user=user)
+    welcome = to_microcredits(settings.SIGNUP_CREDITS)
+    if welcome:
+        _post(
+            key=f"signup:{user.pk}",
+            kind=Transfer.Kind.SIGNUP,
+            debit=house(Account.Kind.SIGNUP),
+            credit=wallet,
+            amount=welcome,
+        )
+    return wallet
+
+
+def _end(wallet: Account, hold_id: uuid.UUID, state: Hold.State) -> Hold:
+    ended = Hold.objects.filter(pk=hold_id, account=wallet, state=Hold.State.PENDING).update(
+        state=state, ended_at=Now()
+    )
+    if not ended:
+        raise HoldEnded(f"hold {hold_id} has ended before")
+    held = Hold.objects.get(pk=hold_id)
+    wallet.held -= held.amount
+    return held
+
+
+def _post(
+    *,
+    key: str,
+    kind: Transfer.Kind,
+    debit: Account,
+    credit: Account,
+    amount: int,
+    hold: Hold | None = None,
+    order: Order | None = None,
+    reason: str = "",
+    made_by: str = "",
+) -> Transfer:
+    """Append a transfer, or find the one that this key made before; KeyReused if that one differs.
+
+    The wallet among the two accounts is locked by the caller, so the balance told here is the one that
+    PostgreSQL will find, and a repeated key is seen before it is inserted.
+    """
+    content = {
+        "kind": kind,
+        "debit_id": debit.pk,
+        "credit_id": credit.pk,
+        "amount": amount,
+        "hold_id": hold and hold.pk,
+        "order_id": order and order.pk,
+    }
+    before = Transfer.objects.filter(key=key).first()
+    if before is not None:
+        if any(getattr(before, name) != value for name, value in content.items()):
+            raise KeyReused(f"transfer {key} exists with other content")
+        return before
+    wallet, change = (debit, -amount) if debit.kind == Account.Kind.WALLET else (credit, amount)
+    balance_after = wallet.balance + change if wallet.kind == Account.Kind.WALLET else None
+    made = Transfer.objects.create(
+        key=key, balance_after=balance_after, reason=reason, made_by=made_by, **content
+    )
+    if balance_after is not None:
+        wallet.balance = balance_after
+    return made

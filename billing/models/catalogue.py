@@ -1,0 +1,160 @@
+"""The models on sale and the price book."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any, Self
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
+    def on_sale(self) -> Self:
+        """What a person can choose now: on sale, not retired, and with a price in force."""
+        priced = Price.objects.filter(model=models.OuterRef("pk"), effective_from__lte=Now())
+        return self.filter(models.Exists(priced), on_sale=True).exclude(retires_on__lte=Now())
+
+
+class LanguageModel(models.Model):
+    """A model that answers, under the name by which the provider knows it."""
+
+    id = models.CharField("provider's name", max_length=80, primary_key=True)
+    name = models.CharField(max_length=60, help_text="As people see it, such as Sonnet 5.5")
+    description = models.CharField(max_length=120, blank=True)
+    context_tokens = models.PositiveIntegerField(validators=[MinValueValidator(1024)])
+    max_output_tokens = models.PositiveIntegerField(validators=[MinValueValidator(256)])
+    answer_tokens = models.PositiveIntegerField(
+        default=8192,
+        validators=[MinValueValidator(256)],
+        help_text="The longest answer we ask for; the price of so many tokens is held while it is written.",
+    )
+    thinks = models.BooleanField(default=False, help_text="Ask for adaptive thinking and show it.")
+    on_sale = models.BooleanField(default=True)
+    retires_on = models.DateField(null=True, blank=True)
+    position = models.PositiveSmallIntegerField(default=0, help_text="The first one on sale is the default.")
+
+    objects = LanguageModelQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(answer_tokens__lte=models.F("max_output_tokens")),
+                name="answers_fit_the_model",
+                violation_error_message="An answer cannot be longer than the model's longest output.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def retires_within(self, days: int, *, today: date) -> bool:
+        return self.retires_on is not None and (self.retires_on - today).days <= days
+
+
+class PriceQuerySet(models.QuerySet["Price"]):
+    def in_force(self) -> Self:
+        """The rows that apply now: per model, the newest whose date has come."""
+        return self.filter(effective_from__lte=Now()).order_by("model_id", "-effective_from").distinct("model_id")
+
+    def now_for(self, model_id: str) -> "Price":
+        """The price of a model at this moment; Price.DoesNotExist when it has none."""
+        return self.filter(model=model_id, effective_from__lte=Now()).latest("effective_from")
+
+
+def _usd(**kwargs: Any) -> models.DecimalField:
+    # A thousand dollars a million tokens is fifty times today's dearest: beyond it is a slip of the keyboard.
+    return models.DecimalField(
+        max_digits=10,
+        decimal_places=6,
+        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(Decimal(1000))],
+        **kwargs,
+    )
+
+
+class Price(models.Model):
+    """What a model's tokens cost from a date on: US$ per million, as the provider asks, and our markup.
+
+    A turn keeps the row it was held at, so a new price is a new row; rows in use do not change.
+    """
+
+    model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="prices")
+    effective_from = models.DateTimeField(db_default=Now())
+    input_usd = _usd(verbose_name="input")
+    output_usd = _usd(verbose_name="output")
+    cache_write_5m_usd = _usd(verbose_name="cache write, 5 minutes")
+    cache_write_1h_usd = _usd(verbose_name="cache write, 1 hour")
+    cache_read_usd = _usd(verbose_name="cache read")
+    tier_tokens = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Above this prompt size the tier's prices apply to every token."
+    )
+    tier_input_usd = _usd(verbose_name="tier input", null=True, blank=True)
+    tier_output_usd = _usd(verbose_name="tier output", null=True, blank=True)
+    tier_cache_write_5m_usd = _usd(verbose_name="tier cache write, 5 minutes", null=True, blank=True)
+    tier_cache_write_1h_usd = _usd(verbose_name="tier cache write, 1 hour", null=True, blank=True)
+    tier_cache_read_usd = _usd(verbose_name="tier cache read", null=True, blank=True)
+    flat_fee = models.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        default=Decimal(0),
+        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(Decimal(1000))],
+        help_text="Credits added to each message.",
+    )
+    markup = models.DecimalField(
+        max_digits=6,
+        decimal_places=4,
+        default=Decimal(1),
+        validators=[MinValueValidator(Decimal("0.01")), MaxValueValidator(Decimal(20))],
+        help_text="Factor on the provider's price: 1 sells at cost, 1.2 adds 20 %.",
+    )
+
+    objects = PriceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["model", "-effective_from"]
+        constraints = [
+            models.UniqueConstraint("model", "effective_from", name="one_price_per_model_and_date"),
+            models.CheckConstraint(
+                condition=Q(
+                    input_usd__gte=0,
+                    output_usd__gt=0,
+                    cache_write_5m_usd__gte=0,
+                    cache_write_1h_usd__gte=0,
+                    cache_read_usd__gte=0,
+                    flat_fee__gte=0,
+                    markup__gt=0,
+                ),
+                name="prices_are_not_negative",
+                violation_error_message="Prices cannot be negative, and output cannot be free.",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    tier_tokens=None,
+                    tier_input_usd=None,
+                    tier_output_usd=None,
+                    tier_cache_write_5m_usd=None,
+                    tier_cache_write_1h_usd=None,
+                    tier_cache_read_usd=None,
+                )
+                | Q(
+                    tier_tokens__gt=0,
+                    tier_input_usd__gte=0,
+                    tier_output_usd__gt=0,
+                    tier_cache_write_5m_usd__gte=0,
+                    tier_cache_write_1h_usd__gte=0,
+                    tier_cache_read_usd__gte=0,
+                ),
+                name="a_tier_has_all_its_prices",
+                violation_error_message="A tier needs its size and all five prices, or none of them.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_id} from {self.effective_from:%Y-%m-%d}"
+
+    def clean(self) -> None:
+        if self.output_usd is not None and self.output_usd <= 0:
+            raise ValidationError({"output_usd": "Output cannot be free: what a balance affords could not be told."})

@@ -1,0 +1,148 @@
+"""The ledger: accounts, the transfers between them, and the holds on wallets.
+
+Every movement of credits is one Transfer: it debits one account and credits one other by the same amount, so
+all accounts always sum to zero. Rows are appended and never changed; a mistake is mended by a further transfer.
+What a person sees as their balance is kept on their wallet by PostgreSQL's own triggers (migration
+0002_ledger_rules), in the statement that inserts the transfer; nothing else can write it. House accounts, which
+take part in every transfer, keep no balance: a row that all turns update would make them wait for each other.
+
+Amounts are integers of microcredits (10⁻⁶ credit; 1 credit = US$0.01) and always positive: the direction of a
+transfer is told by its two accounts.
+"""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from billing.models.shop import Order
+
+
+class Account(models.Model):
+    """Where credits are: a person's wallet, or one of the house's accounts."""
+
+    class Kind(models.TextChoices):
+        WALLET = "wallet", "wallet"
+        STRIPE = "stripe", "bought through Stripe"
+        SIGNUP = "signup", "given at sign-up"
+        ADJUSTMENTS = "adjustments", "adjusted by the operator"
+        USAGE = "usage", "used for answers"
+        OVERRUNS = "overruns", "usage above holds, borne by the house"
+
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="wallet",
+        help_text="Whose wallet this is. Empty for house accounts and for wallets of deleted people.",
+    )
+    balance = models.BigIntegerField(default=0, editable=False, help_text="Microcredits; wallets only.")
+    held = models.BigIntegerField(default=0, editable=False, help_text="Microcredits of pending holds.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "kind", condition=~Q(kind="wallet"), name="one_house_account_per_kind"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="wallet") | Q(user=None, balance=0, held=0), name="only_wallets_have_owners_and_balances"
+            ),
+            models.CheckConstraint(condition=Q(held__gte=0), name="held_is_never_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}{f' of {self.user}' if self.user_id else ''}"
+
+    @property
+    def available(self) -> int:
+        """Microcredits that can be spent now."""
+        return self.balance - self.held
+
+
+class Hold(models.Model):
+    """Credits set aside before a turn starts, until it is settled or released; its id is the turn's."""
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        SETTLED = "settled"
+        RELEASED = "released"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    account = models.ForeignKey(Account, models.PROTECT, related_name="holds", editable=False)
+    amount = models.BigIntegerField(editable=False, help_text="Microcredits")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    ended_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="hold_amount_is_positive"),
+            models.CheckConstraint(
+                condition=Q(state="pending", ended_at=None) | (~Q(state="pending") & Q(ended_at__isnull=False)),
+                name="hold_has_ended_unless_pending",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["account"], condition=Q(state="pending"), name="pending_holds_of_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} hold {self.id}"
+
+
+class Transfer(models.Model):
+    """One movement of credits. Append-only: PostgreSQL refuses to update, delete or truncate.
+
+    `key` is the idempotency key: what must happen once says so by its key, such as `charge:<turn>`.
+    """
+
+    class Kind(models.TextChoices):
+        SIGNUP = "signup", "Welcome credits"
+        PURCHASE = "purchase", "Credits bought"
+        CHARGE = "charge", "Answer"
+        OVERRUN = "overrun", "Usage above a hold"
+        ADJUSTMENT = "adjustment", "Adjustment"
+        REFUND = "refund", "Refund"
+        DISPUTE = "dispute", "Dispute"
+
+    key = models.CharField(max_length=200, unique=True, editable=False)
+    kind = models.CharField(max_length=16, choices=Kind.choices, editable=False)
+    debit = models.ForeignKey(Account, models.PROTECT, related_name="debits", editable=False)
+    credit = models.ForeignKey(Account, models.PROTECT, related_name="credits", editable=False)
+    amount = models.BigIntegerField(editable=False, help_text="Microcredits")
+    balance_after = models.BigIntegerField(
+        null=True, editable=False, help_text="Of the wallet that took part, in microcredits; checked by PostgreSQL."
+    )
+    hold = models.ForeignKey(Hold, models.PROTECT, null=True, related_name="transfers", editable=False)
+    order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="transfers", editable=False)
+    reason = models.CharField(max_length=300, blank=True, editable=False)
+    made_by = models.CharField(max_length=254, blank=True, editable=False, help_text="The operator who did it.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="transfer_amount_is_positive"),
+            models.CheckConstraint(condition=~Q(debit=F("credit")), name="transfer_has_two_accounts"),
+            models.CheckConstraint(
+                condition=~Q(kind="charge") | Q(hold__isnull=False), name="charge_settles_a_hold"
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind="purchase") | Q(order__isnull=False), name="purchase_fulfils_an_order"
+            ),
+            models.CheckConstraint(condition=~Q(kind="adjustment") | ~Q(reason=""), name="adjustment_has_a_reason"),
+            models.UniqueConstraint("hold", condition=Q(kind="charge"), name="one_charge_per_hold"),
+            models.UniqueConstraint("order", condition=Q(kind="purchase"), name="one_purchase_per_order"),
+        ]
+        indexes = [
+            models.Index(fields=["debit", "-id"], name="transfers_by_debit"),
+            models.Index(fields=["credit", "-id"], name="transfers_by_credit"),
+            models.Index(fields=["created_at"], name="transfers_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

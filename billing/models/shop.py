@@ -1,0 +1,98 @@
+"""What credits are sold for: packs, the orders for them, and what Stripe told us of their payment."""
+
+import uuid
+from decimal import Decimal
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Pack(models.Model):
+    """A bundle of credits at a price."""
+
+    name = models.CharField(max_length=60)
+    credits = models.DecimalField(
+        max_digits=15,
+        decimal_places=6,
+        validators=[MinValueValidator(Decimal(1))],
+        help_text="Credits a buyer gets.",
+    )
+    price_cents = models.PositiveIntegerField(
+        validators=[MinValueValidator(50)], help_text="In the currency's smallest unit. Stripe takes no less than 50."
+    )
+    currency = models.CharField(max_length=3, default="usd", help_text="ISO 4217 code, lower case")
+    on_sale = models.BooleanField(default=True)
+    position = models.PositiveSmallIntegerField(default=0, help_text="Packs are shown in this order.")
+
+    class Meta:
+        ordering = ["position", "price_cents"]
+        constraints = [
+            models.CheckConstraint(condition=Q(credits__gt=0, price_cents__gt=0), name="pack_sells_something"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Order(models.Model):
+    """What a person chose to buy, stored before they pay: credits come from here, never from a payment event."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        PENDING = "pending", "waiting for the bank"
+        PAID = "paid"
+        FAILED = "failed"
+        EXPIRED = "expired"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="orders")
+    pack = models.ForeignKey(Pack, models.SET_NULL, null=True, related_name="orders")
+    credits_microcredits = models.BigIntegerField()
+    amount_cents = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
+    stripe_session = models.CharField(max_length=255, unique=True, null=True)
+    stripe_payment_intent = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    paid_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(credits_microcredits__gt=0, amount_cents__gt=0), name="order_is_for_something"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="paid", paid_at__isnull=False) | (~Q(state="paid") & Q(paid_at=None)),
+                name="order_is_paid_at_a_time",
+            ),
+        ]
+        indexes = [models.Index(fields=["user", "-created_at"], name="orders_of_user")]
+
+    def __str__(self) -> str:
+        return f"Order {self.id}"
+
+
+class StripeEvent(models.Model):
+    """An event as Stripe sent it, and what became of it. A row exists once per event id."""
+
+    class Outcome(models.TextChoices):
+        HANDLED = "handled"
+        IGNORED = "ignored"
+        FAILED = "failed"
+
+    id = models.CharField(max_length=255, primary_key=True)
+    type = models.CharField(max_length=100)
+    payload = models.JSONField()
+    outcome = models.CharField(max_length=8, choices=Outcome.choices)
+    error = models.TextField(blank=True)
+    received_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["-received_at"]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}"

@@ -1,0 +1,75 @@
+"""How credits and prices are written on pages, and how the wallet's bar is drawn."""
+
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_FLOOR, Decimal
+
+from django import template
+
+from billing.credits import as_string, to_credits
+from billing.models import Account, Transfer
+
+register = template.Library()
+
+BAR_WIDTH = 84
+CURRENCY_SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
+CURRENCIES_WITHOUT_CENTS = {"jpy", "krw", "vnd", "clp"}
+
+
+@register.filter
+def credits(microcredits: int) -> str:
+    """Microcredits as "1,058.42": rounded towards less, so that a balance never reads higher than it is."""
+    return f"{to_credits(microcredits).quantize(Decimal('0.01'), ROUND_FLOOR):,}"
+
+
+@register.filter
+def exact_credits(microcredits: int) -> str:
+    """Microcredits as "58.420000", the form of the API."""
+    return as_string(microcredits)
+
+
+@register.filter
+def decimal_credits(amount: Decimal) -> str:
+    """Credits as exact as they are, without idle zeros: "1,500", "0.05"."""
+    exact = Decimal(amount)
+    whole = exact == exact.to_integral_value()
+    return f"{exact.quantize(Decimal(1)) if whole else exact.normalize():,f}"
+
+
+@register.filter
+def for_tokens(per_million: Decimal, tokens: int) -> Decimal:
+    """Credits that so many tokens come to, at a price per million."""
+    return Decimal(per_million) * tokens / 1_000_000
+
+
+@register.filter
+def money(cents: int, currency: str) -> str:
+    """A price in a currency's smallest unit as "$10", "€9.99" or "12 CHF"."""
+    amount = Decimal(cents) if currency in CURRENCIES_WITHOUT_CENTS else Decimal(cents).scaleb(-2)
+    text = f"{amount.quantize(Decimal(1)) if amount == amount.to_integral_value() else amount:,f}"
+    sign = CURRENCY_SIGNS.get(currency)
+    return f"{sign}{text}" if sign else f"{text} {currency.upper()}"
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBar:
+    """Widths of the bar's two pieces out of BAR_WIDTH, and the microcredits that the whole bar stands for."""
+
+    available: Decimal
+    held: Decimal
+    full: int
+
+
+@register.simple_tag
+def wallet_bar(wallet: Account) -> WalletBar:
+    """The bar of a wallet, full at what it had after its last top-up."""
+    last = Transfer.objects.filter(credit=wallet).order_by("-id").values_list("balance_after", flat=True).first()
+    full = max(last or 0, wallet.balance, 1)
+    available = _share(max(wallet.available, 0), full)
+    held = min(_share(wallet.held, full), BAR_WIDTH - available)
+    return WalletBar(available=available, held=held, full=full)
+
+
+def _share(part: int, full: int) -> Decimal:
+    # Anything at all is seen: a live hold of a thousandth would otherwise be less than a pixel.
+    width = (Decimal(part) / full * BAR_WIDTH).quantize(Decimal("0.1"), ROUND_DOWN)
+    return max(width, Decimal(2)) if part else Decimal(0)

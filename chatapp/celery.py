@@ -1,0 +1,30 @@
+"""The worker's application and the beat schedule."""
+
+import os
+
+from celery import Celery
+from celery.signals import setup_logging
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapp.settings")
+
+app = Celery("chatapp")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    # A dead process's heartbeat is 20 s old when its turns are taken over: found well within a minute.
+    "sweep-turns-left-behind": {"task": "chatapp.streaming.tasks.sweep", "schedule": 10.0},
+    "record-usage-the-broker-missed": {
+        "task": "chatapp.streaming.tasks.record_missing_usage",
+        "schedule": 60.0,
+    },
+}
+
+
+@setup_logging.connect
+def use_django_logging(**_kwargs: object) -> None:
+    """Keep Celery from replacing the structured logs that settings.LOGGING describes."""
+    from django.conf import settings
+    from django.utils.log import configure_logging
+
+    configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)

@@ -1,0 +1,190 @@
+"""Conversations as trees of messages, and the turns that grow them."""
+
+import uuid
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models import User
+from billing.models import LanguageModel, Price
+from billing.pricing import Usage
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def of(self, user: User) -> Self:
+        """The only way to a conversation: through the person whose it is."""
+        return self.filter(user=user)
+
+    def matching(self, text: str) -> Self:
+        """Those with `text` in their title or in a message."""
+        said = Message.objects.filter(conversation=models.OuterRef("pk"), text__icontains=text)
+        return self.filter(Q(title__icontains=text) | models.Exists(said))
+
+    def with_running_turn(self) -> Self:
+        running = Turn.objects.filter(conversation=models.OuterRef("pk"), state=Turn.State.RUNNING)
+        return self.annotate(running_turn=models.Subquery(running.values("id")[:1]))
+
+
+class Conversation(models.Model):
+    """A tree of messages of which one branch, the one ending at `tip`, is shown."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=200, blank=True)
+    model = models.ForeignKey(LanguageModel, models.SET_NULL, null=True, related_name="+")
+    pinned = models.BooleanField(default=False)
+    archived = models.BooleanField(default=False)
+    tip = models.ForeignKey("Message", models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pinned", "-updated_at", "-id"]
+        indexes = [
+            models.Index(fields=["user", "archived", "-pinned", "-updated_at", "-id"], name="conversations_listed"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or "New chat"
+
+
+class Message(models.Model):
+    """What one side said, in answer to its parent; siblings are alternatives to each other."""
+
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="children")
+    role = models.CharField(max_length=9, choices=Role.choices)
+    text = models.TextField(blank=True)
+    thinking = models.TextField(blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["parent", "created_at"], name="siblings_in_order"),
+            models.Index(
+                fields=["conversation", "created_at"], condition=Q(parent=None), name="first_messages_in_order"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} message {self.id}"
+
+
+class TurnQuerySet(models.QuerySet["Turn"]):
+    def of(self, user: User) -> Self:
+        """The only way to a turn: through the person whose it is."""
+        return self.filter(user=user)
+
+    def running(self) -> Self:
+        return self.filter(state=Turn.State.RUNNING)
+
+
+class Turn(models.Model):
+    """One message and its one answer: made, held for, streamed, ended and charged under one id.
+
+    The id comes from the client and is the idempotency key; `fingerprint` tells a repeat from a conflict. Its hold
+    on the person's wallet has the same id. The row outlives the conversation and the person: it is what the books
+    point to.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        COMPLETED = "completed"
+        STOPPED = "stopped"
+        ABANDONED = "abandoned"
+        FAILED = "failed"
+        INTERRUPTED = "interrupted"
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="turns")
+    conversation = models.ForeignKey(Conversation, models.SET_NULL, null=True, related_name="turns")
+    user_message = models.ForeignKey(Message, models.SET_NULL, null=True, related_name="asked_in")
+    assistant_message = models.OneToOneField(Message, models.SET_NULL, null=True, related_name="turn")
+    fingerprint = models.CharField(max_length=64, editable=False)
+    model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="turns")
+    price = models.ForeignKey(Price, models.PROTECT, related_name="turns")
+
+    state = models.CharField(max_length=11, choices=State.choices, default=State.RUNNING)
+    max_tokens = models.PositiveIntegerField()
+    limited_by_balance = models.BooleanField(default=False)
+    held = models.BigIntegerField(help_text="Microcredits held when it was opened")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    heartbeat_at = models.DateTimeField(db_default=Now(), editable=False)
+    stop_requested = models.BooleanField(default=False)
+
+    ended_at = models.DateTimeField(null=True)
+    first_token_ms = models.PositiveIntegerField(null=True)
+    provider = models.CharField(max_length=20, blank=True)
+    provider_request = models.CharField(max_length=100, blank=True, help_text="The provider's request id")
+    stop_reason = models.CharField(max_length=40, blank=True)
+    input_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    cache_read_tokens = models.PositiveIntegerField(default=0)
+    cache_write_5m_tokens = models.PositiveIntegerField(default=0)
+    cache_write_1h_tokens = models.PositiveIntegerField(default=0)
+    estimated = models.BooleanField(default=False, help_text="Output was counted from the text sent")
+    charged = models.BigIntegerField(default=0, help_text="Microcredits paid by the person")
+    cost = models.BigIntegerField(default=0, help_text="Microcredits asked by the provider")
+    overrun = models.BigIntegerField(default=0, help_text="Microcredits above the hold, borne by the house")
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.CharField(max_length=300, blank=True)
+
+    objects = TurnQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "conversation", condition=Q(state="running"), name="one_running_turn_per_conversation"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="running", ended_at=None) | (~Q(state="running") & Q(ended_at__isnull=False)),
+                name="turn_has_ended_unless_running",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["user", "-created_at"], name="turns_of_user"),
+            models.Index(fields=["heartbeat_at"], condition=Q(state="running"), name="running_turns_by_heartbeat"),
+            models.Index(fields=["ended_at"], name="turns_by_end"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} turn {self.id}"
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cache_read_tokens=self.cache_read_tokens,
+            cache_write_5m_tokens=self.cache_write_5m_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens,
+        )
+
+    @property
+    def usage_told(self) -> dict[str, int]:
+        """Tokens under the names that clients know from the provider."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cache_read_input_tokens": self.cache_read_tokens,
+            "cache_creation_input_tokens": self.cache_write_5m_tokens + self.cache_write_1h_tokens,
+        }
+
+    @staticmethod
+    def usage_columns(usage: Usage) -> dict[str, Any]:
+        """`usage` as the columns that keep it, for one UPDATE."""
+        return {name: getattr(usage, name) for name in Usage.__dataclass_fields__}
+
+    @property
+    def duration_ms(self) -> int | None:
+        return None if self.ended_at is None else round((self.ended_at - self.created_at).total_seconds() * 1000)

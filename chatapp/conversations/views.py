@@ -1,0 +1,59 @@
+"""The chat page: the conversation, and the list beside it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from accounts.models import User
+from billing import ledger
+from billing.api import models_offered
+from billing.credits import as_string
+from chatapp.conversations.api import Listing, MessagePage, conversations_page, messages_page
+from chatapp.conversations.models import Conversation
+from chatapp.conversations.shapes import conversation_out
+
+
+@require_safe
+@never_cache
+@login_required
+def chat(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
+    """The app, with all it shows first already in the page."""
+    user = request.user
+    assert isinstance(user, User)
+    conversation = None
+    if conversation_id is not None:
+        found = Conversation.objects.of(user).with_running_turn()
+        conversation = found.filter(pk=conversation_id).first()
+        if conversation is None:
+            raise Http404("There is no such conversation.")
+    get_token(request)  # the page's calls need the CSRF cookie
+    context = {"conversation": conversation, "bootstrap": bootstrap(user, conversation)}
+    return render(request, "chat/chat.html", context)
+
+
+def bootstrap(user: User, conversation: Conversation | None) -> dict[str, Any]:
+    """What the page's scripts begin with, in the shapes of the API."""
+    wallet = ledger.wallet_of(user)
+    return {
+        "user": {"email": user.email, "name": user.name},
+        "models": [model.dict() for model in models_offered()],
+        "conversation": conversation and conversation_out(conversation).dict(),
+        "messages": conversation and messages_page(conversation, MessagePage()).dict(),
+        "conversations": conversations_page(user, Listing()).dict(),
+        "balance": {"available": as_string(wallet.available), "held": as_string(wallet.held)},
+        "urls": {
+            "chat": reverse("chat"),
+            "billing": reverse("billing"),
+            "settings": reverse("settings"),
+            "login": reverse("account_login"),
+            "logout": reverse("account_logout"),
+            "admin": reverse("admin:index") if user.is_staff else None,
+        },
+    }

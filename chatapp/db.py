@@ -1,0 +1,42 @@
+"""The one way from async code to the database.
+
+Django's ORM is synchronous, keeps a connection per thread and gives it back when a request ends: for a stream
+that is minutes too late. `in_db` runs one synchronous unit of work in a bounded set of threads of its own and
+hands the connection back to the pool as soon as the unit is done, so any number of live turns shares
+`DATABASE_POOL` connections.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Fewer threads than connections: request threads of Django's own synchronous parts need some too.
+_threads = ThreadPoolExecutor(
+    max_workers=max(1, settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"] - 2),
+    thread_name_prefix="db",
+)
+
+
+async def in_db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in a database thread and return what it returns; its exceptions come through.
+
+    Keep a transaction inside one `work`: Django has no atomic block that spans awaits. If the awaiting task is
+    cancelled, `work` still runs to its end.
+    """
+    call = functools.partial(_and_hand_back, functools.partial(work, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+def _and_hand_back(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    finally:
+        connections.close_all()

@@ -1,0 +1,24 @@
+"""How an answer can fail, in words for the person; the code is what clients rely on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    message: str
+    retryable: bool
+
+
+FAILURES = {
+    "rate_limited": Failure("Claude is answering too many requests right now. Try again in a moment.", True),
+    "overloaded": Failure("Claude is overloaded right now. Try again in a moment.", True),
+    "context_too_long": Failure(
+        "This conversation has grown longer than the model can read. Start a new one, or shorten your message.",
+        False,
+    ),
+    "provider_rejected": Failure("Claude did not accept this request. The operator has been told.", False),
+    "provider_unavailable": Failure("Claude cannot be reached right now. Try again in a moment.", True),
+    "provider_cut": Failure("The answer broke off before its end. What arrived is kept; you were not charged.", True),
+    "refused": Failure("Claude declined to answer this. You were not charged; try to ask differently.", False),
+    "interrupted": Failure("The answer was interrupted on our side. You were not charged.", True),
+}

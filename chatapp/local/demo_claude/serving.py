@@ -1,0 +1,46 @@
+"""Serving the demo until told to stop, from a process of its own or from a thread of a test's."""
+
+import asyncio
+import resource
+from collections.abc import Callable
+
+from aiohttp import web
+
+from .server import Demo
+
+# A thousand clients may connect at once. What does not fit is dropped, and tried again a second later.
+BACKLOG = 4096
+
+# Answers that are being sent when the demo is stopped are cut off at once.
+SHUTDOWN_SECONDS = 0.05
+
+
+async def serve(
+    demo: Demo, host: str, port: int, stopped: asyncio.Event, listening: Callable[[str], None]
+) -> None:
+    """Serves `demo` until `stopped` is set; `listening` gets the URL. Port 0 takes a free one.
+
+    OSError when it cannot listen there.
+    """
+    runner = web.AppRunner(
+        demo.application(),
+        access_log=None,
+        # A client that goes away ends its handler at once: that is how an aborted call is noticed.
+        handler_cancellation=True,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        bound_host, bound_port = runner.addresses[0][:2]
+        shown_host = f"[{bound_host}]" if ":" in bound_host else bound_host
+        listening(f"http://{shown_host}:{bound_port}")
+        await stopped.wait()
+    finally:
+        await runner.cleanup()
+
+
+def allow_many_connections() -> None:
+    """Raises the soft limit of open files to the hard one: each stream is a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,243 @@
+"""Child processes that can be found again, and ended, whatever became of the run that started them.
+
+Every child carries a mark in its environment: the folder it works for and the run that started it. No other
+process has it, so what carries it is ours to end, and there is no pid file that could be stale or point at a
+stranger. Two things use it: a reaper, which ends a run's children as soon as the run itself is gone (`kill -9`
+included), and the next run, which ends what even the reaper could not.
+"""
+
+import os
+import pwd
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MARK = "CHATAPP_LOCAL_RUN"
+CLONE = Path(__file__).resolve().parents[2]
+
+# The reaper imports nothing until it has work: it must not slow the start down.
+REAPER = "import sys; sys.stdin.buffer.read(); from chatapp.local.process import reap; reap(*sys.argv[1:])"
+
+
+class LocalError(Exception):
+    """Something on this machine stops the run: one line that says what, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Whose child a process is: the folder it works for, and the run that started it."""
+
+    home: Path
+    run: str
+
+    @classmethod
+    def new(cls, home: Path) -> "Mark":
+        return cls(home.resolve(), secrets.token_hex(8))
+
+    def __str__(self) -> str:
+        return f"{self.home}:{self.run}"
+
+
+class Program:
+    """One child process, in a session of its own, that can be started again with the same command line.
+
+    `output` is a file that receives all it prints, or a function called with each of its lines. `stop_signal` asks
+    it to end in good order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        mark: Mark,
+        env: Mapping[str, str],
+        output: Path | Callable[[bytes], None],
+        cwd: Path = CLONE,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        user: pwd.struct_passwd | None = None,
+        keep_fds: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.mark = mark
+        self.env = {**env, MARK: str(mark)}
+        self.output = output
+        self.cwd = cwd
+        self.stop_signal = stop_signal
+        self.user = user
+        self.keep_fds = tuple(keep_fds)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self.process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Start it, after ending whatever a killed predecessor left of itself (a worker's pool, say)."""
+        if self.process is not None:
+            end(self._members())
+        log = open(self.output, "ab") if isinstance(self.output, Path) else None  # noqa: SIM115
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.env,
+            cwd=self.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log or subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=self.keep_fds,
+            user=self.user.pw_uid if self.user else None,
+            group=self.user.pw_gid if self.user else None,
+            extra_groups=[] if self.user else None,
+        )
+        if log:
+            log.close()
+        else:
+            threading.Thread(target=self._read_lines, args=(self.process,), daemon=True).start()
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None and self.running:
+            self.process.send_signal(self.stop_signal)
+
+    def stop(self, grace_seconds: float = 5.0) -> None:
+        """End it in good order, or after `grace_seconds` in any order, with all it started."""
+        self.ask_to_stop()
+        if self.process is not None:
+            try:
+                self.process.wait(grace_seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            end(self._members())
+
+    def kill(self) -> None:
+        """What `kill -9` does: nothing is asked, nothing is cleaned up."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def _members(self) -> list[psutil.Process]:
+        """What is left of its session: the pid of a session's leader is not given away while a member lives."""
+        return [process for process in find(self.mark.home, self.mark.run) if _session(process) == self.pid]
+
+    def _read_lines(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdout is not None and callable(self.output):
+            with process.stdout:
+                for line in process.stdout:
+                    self.output(line)
+
+
+def find(home: Path, run: str = "") -> list[psutil.Process]:
+    """Our processes that work for `home`, of one run or of any."""
+    beginning = f"{home.resolve()}:{run}"
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK, "").startswith(beginning):
+                found.append(process)
+        except psutil.Error:
+            continue  # it ended meanwhile, or is somebody else's: then it is none of ours
+    return found
+
+
+def end(processes: Iterable[psutil.Process], grace_seconds: float = 3.0) -> None:
+    """Ask them to end in good order, and kill those that have not after `grace_seconds`.
+
+    A process whose parent is among them is left to its parent: that one knows the order.
+    """
+    remaining = list(processes)
+    pids = {process.pid for process in remaining}
+    for process in remaining:
+        try:
+            if process.ppid() not in pids:
+                # On SIGTERM PostgreSQL would wait for its clients to go.
+                process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
+        except psutil.NoSuchProcess:
+            continue
+    _, remaining = psutil.wait_procs(remaining, timeout=grace_seconds)
+    for process in remaining:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(remaining, timeout=grace_seconds)
+
+
+def start_reaper(mark: Mark, *, remove: Path | None = None) -> "subprocess.Popen[bytes]":
+    """A process that waits for this one to end, in whatever way, and then ends all that carries `mark`.
+
+    With `remove` it then deletes that folder. It takes the end of its standard input as the sign.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", REAPER, str(mark), str(remove or "")],
+        env={**os.environ, MARK: str(mark)},
+        cwd=CLONE,
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def reap(mark: str, remove: str) -> None:
+    home, _, run = mark.rpartition(":")
+    end(find(Path(home), run))
+    if remove:
+        shutil.rmtree(remove, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on, below those that the kernel hands to outgoing connections.
+
+    A server of ours that is started again must find its port free: one that the kernel gives away could be the
+    near end of somebody's connection by then.
+    """
+    for _ in range(200):
+        port = random.randint(20000, 32000)  # noqa: S311
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise LocalError("No free TCP port between 20000 and 32000 on 127.0.0.1.")
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write it whole or not at all, readable by its owner only."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
+        target.write(text)
+    unfinished.rename(file)
+
+
+def last_lines(log: Path, count: int = 15) -> str:
+    """The end of a log, for an error message; empty if there is none."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+    except FileNotFoundError:
+        return ""
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None

@@ -1,0 +1,92 @@
+"""The public page, the health of the process, and what a refused form is answered with."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+from django.db.utils import DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from redis.exceptions import RedisError
+
+from billing.models import LanguageModel, Pack, Price
+from billing.pricing import rates
+from chatapp.celery import app as celery
+from chatapp.problems import problem_response
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """What this is and what it costs; a signed-in person goes on to the chat."""
+    if request.user.is_authenticated:
+        return redirect("chat")
+    context = {
+        "models": [_priced(model) for model in LanguageModel.objects.on_sale()],
+        "packs": Pack.objects.filter(on_sale=True) if settings.STRIPE_SECRET_KEY else [],
+        "signup_credits": settings.SIGNUP_CREDITS,
+    }
+    return render(request, "home.html", context)
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process is up and answers."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 only while PostgreSQL answers; also tells whether Redis and a worker do, without which chat goes on."""
+    database = _answers(_ask_database, DatabaseError)
+    redis = _answers(_ask_redis, RedisError)
+    worker = redis and _answers(_ask_worker, Exception)
+    return JsonResponse(
+        {"database": database, "redis": redis, "worker": worker}, status=200 if database else 503
+    )
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form or call whose CSRF token is missing or stale."""
+    sentence = "This page was open too long or came from elsewhere. Reload it and try again."
+    if request.path.startswith("/api/"):
+        return problem_response(status=403, code="forbidden", detail=sentence)
+    return render(request, "403_csrf.html", {"sentence": sentence}, status=403)
+
+
+def _priced(model: LanguageModel) -> dict[str, Any]:
+    price = Price.objects.now_for(model.id)
+    rate = rates(price, prompt_tokens=0)
+    return {
+        "name": model.name,
+        "description": model.description,
+        # Microcredits per token are credits per million tokens.
+        "input_credits": rate.input * price.markup,
+        "output_credits": rate.output * price.markup,
+    }
+
+
+def _answers(ask: Any, away: type[Exception]) -> bool:
+    try:
+        return bool(ask())
+    except away:
+        return False
+
+
+def _ask_database() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return cursor.fetchone() == (1,)
+
+
+def _ask_redis() -> bool:
+    cache.set("readyz", "ok", timeout=10)
+    return cache.get("readyz") == "ok"
+
+
+def _ask_worker() -> bool:
+    return bool(celery.control.inspect(timeout=0.5).ping())

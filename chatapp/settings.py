@@ -1,0 +1,435 @@
+"""All configuration, read once from the environment.
+
+A missing or malformed setting ends the start with one line that says what to do: see `refuse`. README.md has
+the table of settings.
+"""
+
+import os
+import re
+import sys
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import environ
+import structlog
+from csp.constants import NONCE, NONE, SELF
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+# --- How settings are read -------------------------------------------------------------------------------
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the process with one line on stderr: a wrong setting is never a traceback."""
+    sys.exit(f"chatapp: {sentence}")
+
+
+def values_in(file: Path) -> dict[str, str]:
+    """The settings written in an env file; blank ones do not count as set."""
+
+    class Reader(environ.Env):
+        ENVIRON: dict[str, str] = {}
+
+    Reader.read_env(file)
+    return {name: value.strip() for name, value in Reader.ENVIRON.items() if value.strip()}
+
+
+# The environment wins over `.env`, and `.env` over what `make run` arranged for this clone.
+FILES: dict[str, str] = {}
+for _name in os.environ.get("CHATAPP_ENV_FILES", ".env,.local/run.env").split(","):
+    if _name and (BASE_DIR / _name).is_file():
+        FILES = {**values_in(BASE_DIR / _name), **FILES}
+
+
+def text(name: str, default: str | None = None) -> str:
+    value = os.environ.get(name, "").strip() or FILES.get(name) or default
+    if value is None:
+        refuse(f"{name} is not set. Put it in the environment or in .env (see .env.example).")
+    return value
+
+
+def switch(name: str, default: bool) -> bool:
+    value = text(name, str(default)).lower()
+    if value not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
+        refuse(f"{name} must be true or false, not {value!r}.")
+    return value in {"true", "1", "yes", "on"}
+
+
+def number(name: str, default: str, *, least: Decimal | int = 0, places: int = 0) -> Decimal:
+    value = text(name, default)
+    if not re.fullmatch(rf"\d{{1,9}}(\.\d{{1,{places}}})?" if places else r"\d{1,9}", value):
+        kind = f"a number with at most {places} decimal places" if places else "a whole number"
+        refuse(f"{name} must be {kind} of at least {least}, not {value!r}.")
+    if Decimal(value) < least:
+        refuse(f"{name} must be at least {least}, not {value}.")
+    return Decimal(value)
+
+
+def choice(name: str, default: str, allowed: list[str]) -> str:
+    value = text(name, default)
+    if value not in allowed:
+        refuse(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def listed(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def url(name: str, default: str, schemes: set[str], why: str) -> str:
+    value = text(name, default)
+    if urlsplit(value).scheme not in schemes:
+        refuse(f"{name} must begin with {' or '.join(sorted(s + '://' for s in schemes))}: {why}")
+    return value
+
+
+DEBUG = switch("DEBUG", default=False)
+SECRET_KEY = text("SECRET_KEY")
+if not DEBUG and len(SECRET_KEY) < 50:
+    refuse("SECRET_KEY must have at least 50 characters: python -c 'import secrets; print(secrets.token_urlsafe(50))'")
+
+ALLOWED_HOSTS = listed("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
+if not ALLOWED_HOSTS:
+    refuse("ALLOWED_HOSTS is empty: name the host names this site answers to, such as chat.example.org.")
+CSRF_TRUSTED_ORIGINS = listed("CSRF_TRUSTED_ORIGINS")
+for origin in CSRF_TRUSTED_ORIGINS:
+    if urlsplit(origin).scheme not in {"http", "https"}:
+        refuse(f"CSRF_TRUSTED_ORIGINS needs a scheme in each origin, such as https://{origin}")
+
+# --- The house -------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "servestatic",
+    "channels",
+    "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
+    "allauth.socialaccount.providers.google",
+    "accounts",
+    "billing",
+    "chatapp.conversations",
+    "chatapp.streaming",
+    "chatapp",
+]
+
+MIDDLEWARE = [
+    "chatapp.logs.RequestLogMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+ROOT_URLCONF = "chatapp.urls"
+ASGI_APPLICATION = "chatapp.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+                "chatapp.context.site",
+            ],
+        },
+    }
+]
+
+# --- Data ------------------------------------------------------------------------------------------------
+
+_database = url(
+    "DATABASE_URL",
+    "",
+    {"postgres", "postgresql"},
+    "only PostgreSQL can enforce the ledger's rules. `make run` starts a private one when it is not set.",
+)
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        **environ.Env.db_url_config(_database),
+        # The connections that one process may hold. A live turn holds none, so few serve many streams.
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": int(number("DATABASE_POOL", "10", least=2)), "timeout": 10}},
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+
+REDIS_URL = url(
+    "REDIS_URL", "", {"redis", "rediss"}, "Valkey or Redis carries the jobs, the journal and the live updates."
+)
+# A Redis that is away must cost a short, bounded wait and nothing else: every use of it can be done without.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "chatapp",
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
+    }
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "chatapp"},
+    }
+}
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_SERIALIZER = "json"
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A task whose worker was killed is delivered again after this many seconds.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 600,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+}
+# Sending a task never waits on a broker that is away: what was not sent is found by a beat task.
+CELERY_TASK_PUBLISH_RETRY = False
+
+# --- People ----------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = reverse_lazy("account_login")
+LOGIN_REDIRECT_URL = reverse_lazy("chat")
+LOGOUT_REDIRECT_URL = reverse_lazy("home")
+
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = choice(
+    "EMAIL_VERIFICATION", "optional" if DEBUG else "mandatory", ["mandatory", "optional", "none"]
+)
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = ACCOUNT_EMAIL_VERIFICATION == "mandatory"
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+# A changed password, second factor or address is told to the owner by mail: it may not have been them.
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_LOGOUT_REDIRECT_URL = LOGOUT_REDIRECT_URL
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEBUG else "https"
+
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
+MFA_TOTP_ISSUER = "Chatapp"
+
+SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {}
+SIGN_IN_ORIGINS: list[str] = []
+for provider, scope, origin in (
+    ("google", ["email", "profile"], "https://accounts.google.com"),
+    ("github", ["user:email"], "https://github.com"),
+):
+    client_id = text(f"{provider.upper()}_CLIENT_ID", "")
+    if client_id:
+        SOCIALACCOUNT_PROVIDERS[provider] = {
+            "APPS": [{"client_id": client_id, "secret": text(f"{provider.upper()}_CLIENT_SECRET"), "key": ""}],
+            "SCOPE": scope,
+        }
+        SIGN_IN_ORIGINS.append(origin)
+SOCIALACCOUNT_ONLY = False
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
+
+DEFAULT_FROM_EMAIL = text("DEFAULT_FROM_EMAIL", "Chatapp <chatapp@localhost>" if DEBUG else None)
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+try:
+    vars().update(environ.Env.email_url_config(text("EMAIL_URL", "consolemail://" if DEBUG else None)))
+except (KeyError, ValueError):
+    refuse("EMAIL_URL is not understood. Example: smtp+tls://user:password@smtp.example.org:587")
+
+# --- Chat and money --------------------------------------------------------------------------------------
+
+DEMO_CLAUDE = DEBUG and switch("CHATAPP_DEMO_CLAUDE", default=False)
+DEMO_STRIPE = DEBUG and switch("CHATAPP_DEMO_STRIPE", default=False)
+
+ANTHROPIC_API_KEY = text("ANTHROPIC_API_KEY")
+ANTHROPIC_BASE_URL = url("ANTHROPIC_BASE_URL", "https://api.anthropic.com", {"http", "https"}, "it is where Claude is.")
+
+# Without a key, buying credits is plainly off: the billing page says so.
+STRIPE_SECRET_KEY = text("STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRET = text("STRIPE_WEBHOOK_SECRET", "")
+STRIPE_API_BASE = url("STRIPE_API_BASE", "https://api.stripe.com", {"http", "https"}, "it is where Stripe is.")
+if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRET:
+    refuse("STRIPE_WEBHOOK_SECRET is empty: without it anyone could forge a payment. Copy it from Stripe's dashboard.")
+
+SIGNUP_CREDITS = number("SIGNUP_CREDITS", "100", places=6)
+TURN_RECONNECT_SECONDS = float(number("TURN_RECONNECT_SECONDS", "10", places=3))
+TURN_CONNECT_SECONDS = float(number("TURN_CONNECT_SECONDS", "5", least=Decimal("0.1"), places=3))
+# Silence of the provider in mid-answer that counts as a broken stream; Claude pings well within it.
+TURN_STALL_SECONDS = float(number("TURN_STALL_SECONDS", "60", least=1, places=3))
+TURNS_PER_MINUTE = int(number("TURNS_PER_MINUTE", "10", least=1))
+TURNS_AT_ONCE = int(number("TURNS_AT_ONCE", "3", least=1))
+
+# --- The browser -----------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+_npm = BASE_DIR / "node_modules"
+# Browser modules come from npm and are served as published; the import map in base.html names them.
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    ("vendor/highlight", _npm / "@highlightjs" / "cdn-assets" / "es"),
+    ("vendor/katex", _npm / "katex" / "dist"),
+    ("vendor/marked", _npm / "marked" / "lib"),
+    ("vendor/marked-katex", _npm / "marked-katex-extension" / "lib"),
+    ("vendor/purify", _npm / "dompurify" / "dist"),
+]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "servestatic.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+SERVESTATIC_USE_FINDERS = DEBUG
+SERVESTATIC_AUTOREFRESH = DEBUG
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        # KaTeX positions its glyphs with style attributes; the sanitizer lets no other through.
+        "style-src-attr": ["'unsafe-inline'"],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        # A form's redirect counts: buying credits ends on Stripe's page, or on a stand-in's.
+        "form-action": [
+            SELF,
+            *SIGN_IN_ORIGINS,
+            "https://checkout.stripe.com" if STRIPE_API_BASE == "https://api.stripe.com" else STRIPE_API_BASE,
+        ],
+        "manifest-src": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = int(timedelta(days=30).total_seconds())
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "chatapp.pages.csrf_failure"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+if not DEBUG:
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds())
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+
+UNFOLD = {
+    "SITE_TITLE": "Chatapp",
+    "SITE_HEADER": "Chatapp",
+    "SITE_SUBHEADER": "Operator",
+    "SITE_URL": "/",
+}
+
+# --- Logs ------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"])
+_shared_processors: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+structlog.configure(
+    processors=[
+        *_shared_processors,
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "logger", "event"])
+                if DEBUG
+                else structlog.processors.JSONRenderer(),
+            ],
+            "foreign_pre_chain": _shared_processors,
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
+        "django.request": {"level": "ERROR"},
+        "django.channels.server": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+        # The SDKs' own debug logs would carry prompts.
+        "anthropic": {"level": "WARNING"},
+        "stripe": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+        "aiohttp": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}

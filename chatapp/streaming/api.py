@@ -1,0 +1,169 @@
+"""The turn endpoints: ask, follow, stop; and what was used."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from django.db.models import Count, F, QuerySet, Sum
+from django.db.models.functions import TruncDate
+from django.http import HttpRequest, HttpResponse
+from ninja import Field, Query, Router, Schema
+from pydantic import field_validator, model_validator
+
+from accounts.models import User
+from billing.credits import as_string
+from chatapp.conversations.models import Turn
+from chatapp.conversations.shapes import TurnOut, turn_out
+from chatapp.db import in_db
+from chatapp.problems import Problem, invalid, not_found
+from chatapp.streaming import live, turns
+from chatapp.streaming.events import Cursor
+from chatapp.streaming.following import follow
+from chatapp.streaming.journal import ask_to_stop
+from chatapp.streaming.models import UsageRecord
+from chatapp.streaming.running import start
+from chatapp.streaming.sse import EventStream
+
+router = Router(tags=["turns"])
+
+LONGEST_TEXT = 400_000
+
+
+class NewTurn(Schema):
+    """One message; `id` makes it safe to send again."""
+
+    id: UUID = Field(default_factory=uuid4)
+    conversation: UUID | None = None
+    text: str = ""
+    model: str | None = None
+    parent: UUID | None = None
+    regenerate: UUID | None = None
+
+    @field_validator("text")
+    @classmethod
+    def text_can_be_stored(cls, text: str) -> str:
+        if "\x00" in text:
+            raise ValueError("The message contains a NUL character. Remove it and send again.")
+        return text
+
+    @model_validator(mode="after")
+    def asks_for_one_thing(self) -> "NewTurn":
+        if self.regenerate is not None:
+            if self.text or "parent" in self.model_fields_set:
+                raise ValueError("regenerate asks again for an answer as it stands: leave out text and parent.")
+            if self.conversation is None:
+                raise ValueError("regenerate needs the conversation that the message is in.")
+        elif not self.text.strip():
+            raise ValueError("The message is empty. Write something first.")
+        if self.parent is not None and self.conversation is None:
+            raise ValueError("parent needs the conversation that the message is in.")
+        return self
+
+
+@router.post("turns", response={200: Any})
+async def create_turn(request: HttpRequest, body: NewTurn) -> HttpResponse:
+    """Ask, and follow the answer as Server-Sent Events. The same request again joins the same turn."""
+    user: User = request.auth  # type: ignore[attr-defined]
+    if len(body.text) > LONGEST_TEXT:
+        raise Problem(413, "too_large", f"A message may have {LONGEST_TEXT:,} characters; this has {len(body.text):,}.")
+    ask = turns.Ask(**body.dict(), parent_given="parent" in body.model_fields_set)
+    opened = await in_db(turns.open, user, ask)
+    if opened.prompt is not None:
+        start(opened.turn, opened.prompt)
+    return EventStream(follow(opened.turn, after=None))
+
+
+@router.get("turns/{uuid:turn_id}", response=TurnOut)
+async def get_turn(request: HttpRequest, turn_id: UUID) -> TurnOut:
+    """A turn as it stands."""
+    return turn_out(await in_db(_turn_of, request.auth, turn_id))  # type: ignore[attr-defined]
+
+
+@router.get("turns/{uuid:turn_id}/events", response={200: Any})
+async def turn_events(request: HttpRequest, turn_id: UUID, after: str | None = None) -> HttpResponse:
+    """Replay, then follow. `after` or the Last-Event-ID header is the last event seen; without, from the start."""
+    turn = await in_db(_turn_of, request.auth, turn_id)  # type: ignore[attr-defined]
+    seen = after if after is not None else request.headers.get("Last-Event-ID") or None
+    try:
+        cursor = None if seen is None else Cursor.parse(seen)
+    except ValueError as error:
+        raise invalid(after="This is not the id of an event of this turn. Leave it out to begin at the start.") from error
+    return EventStream(follow(turn, cursor))
+
+
+@router.post("turns/{uuid:turn_id}/stop", response={202: dict[str, Any]})
+async def stop_turn(request: HttpRequest, turn_id: UUID) -> tuple[int, dict[str, Any]]:
+    """Stop an answer, wherever it is being written. What was written so far is kept and charged."""
+    turn = await in_db(_ask_database_to_stop, request.auth, turn_id)  # type: ignore[attr-defined]
+    if turn_id in live.here:
+        live.here[turn_id].leave("stopped")
+    elif turn.state == Turn.State.RUNNING:
+        await ask_to_stop(turn_id)
+    return 202, {"id": str(turn_id), "state": turn.state}
+
+
+class Span(Schema):
+    """Whole days in UTC, both included; the last 30 when left out."""
+
+    from_: date | None = Field(None, alias="from")
+    to: date | None = None
+    group: Literal["day", "model", "conversation"] = "day"
+
+
+@router.get("usage", response=dict[str, Any])
+async def usage(request: HttpRequest, span: Query[Span]) -> dict[str, Any]:
+    """Tokens and credits per day, model or conversation."""
+    to = span.to or datetime.now(UTC).date()
+    begin = span.from_ or to - timedelta(days=29)
+    if begin > to:
+        raise invalid(**{"from": "The first day is after the last."})
+    items = await in_db(_usage, request.auth, begin, to, span.group)  # type: ignore[attr-defined]
+    return {"from": begin, "to": to, "group": span.group, "items": items, "next": None}
+
+
+def _turn_of(user: User, turn_id: UUID) -> Turn:
+    turn = Turn.objects.of(user).select_related("model").filter(pk=turn_id).first()
+    if turn is None:
+        raise not_found("turn")
+    return turn
+
+
+def _ask_database_to_stop(user: User, turn_id: UUID) -> Turn:
+    turn = _turn_of(user, turn_id)
+    # Whoever runs it also hears it by its next heartbeat, should Valkey be away.
+    Turn.objects.running().filter(pk=turn_id).update(stop_requested=True)
+    return turn
+
+
+def _usage(user: User, begin: date, to: date, group: str) -> list[dict[str, Any]]:
+    records = UsageRecord.objects.filter(
+        user=user,
+        ended_at__gte=datetime.combine(begin, time(), UTC),
+        ended_at__lt=datetime.combine(to + timedelta(days=1), time(), UTC),
+    )
+    keys: dict[str, Any] = {"day": TruncDate("ended_at"), "model": F("model_id"), "conversation": F("conversation_id")}
+    grouped: QuerySet[UsageRecord, dict[str, Any]] = (
+        records.order_by()
+        .values(key=keys[group])
+        .annotate(
+            turns=Count("pk"),
+            input=Sum("input_tokens"),
+            output=Sum("output_tokens"),
+            read=Sum("cache_read_tokens"),
+            written=Sum(F("cache_write_5m_tokens") + F("cache_write_1h_tokens")),
+            credits=Sum("charged"),
+        )
+        .order_by("key")
+    )
+    return [
+        {
+            group: row["key"],
+            "turns": row["turns"],
+            "input_tokens": row["input"],
+            "output_tokens": row["output"],
+            "cache_read_input_tokens": row["read"],
+            "cache_creation_input_tokens": row["written"],
+            "charged": as_string(row["credits"]),
+        }
+        for row in grouped
+    ]

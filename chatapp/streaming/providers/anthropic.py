@@ -1,0 +1,198 @@
+"""Claude, through Anthropic's own SDK over HTTP. The only importer of it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import aiohttp
+import anthropic
+import httpx2
+import structlog
+from django.conf import settings
+
+from billing.pricing import Usage
+from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
+
+log = structlog.get_logger(__name__)
+
+# Reading a long prompt takes Claude a while before it answers at all: a second for each so many tokens.
+PROMPT_TOKENS_PER_SECOND = 10_000
+
+# How a connection breaks in mid-answer; the SDK passes these on as they are.
+CUT = (httpx2.HTTPError, aiohttp.ClientError, ConnectionError, TimeoutError)
+
+
+class Claude:
+    """Streams answers over one pool of warm connections."""
+
+    name = "anthropic"
+
+    def __init__(self) -> None:
+        self._client = anthropic.AsyncAnthropic(
+            api_key=settings.ANTHROPIC_API_KEY,
+            base_url=settings.ANTHROPIC_BASE_URL,
+            # The SDK's retries obey retry-after without a cap; the person is told instead and decides.
+            max_retries=0,
+            # A stall is silence on the socket: Claude pings while it thinks.
+            timeout=httpx2.Timeout(settings.TURN_STALL_SECONDS, connect=settings.TURN_CONNECT_SECONDS),
+            # Half the CPU per event of the default transport.
+            http_client=anthropic.DefaultAioHttpClient(),
+        )
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        async with await self._connect(prompt) as events:
+            answer = Answer(request_id=events.response.headers.get("request-id", ""))
+            iterator = aiter(events)
+            while True:
+                try:
+                    delta = answer.read(await anext(iterator))
+                except StopAsyncIteration:
+                    break
+                except anthropic.APIStatusError as error:
+                    raise told(error) from error
+                except CUT as error:
+                    raise ProviderError("provider_cut", reported=type(error).__name__) from error
+                except (ValueError, AttributeError, TypeError) as error:
+                    # Not JSON, or JSON without the fields of its type.
+                    raise ProviderError("provider_cut", reported=f"malformed event: {error!r:.100}") from error
+                except anthropic.APIError as error:
+                    raise ProviderError("provider_cut", reported=type(error).__name__) from error
+                if delta is not None:
+                    yield delta
+        yield answer.finish()
+
+    async def _connect(self, prompt: Prompt) -> anthropic.AsyncStream[Any]:
+        patience = settings.TURN_CONNECT_SECONDS + prompt.bound_tokens / PROMPT_TOKENS_PER_SECOND
+        thinking: Any = {"type": "adaptive", "display": "summarized"} if prompt.thinks else anthropic.NOT_GIVEN
+        try:
+            async with asyncio.timeout(patience):
+                return await self._client.messages.create(
+                    model=prompt.model,
+                    max_tokens=prompt.max_tokens,
+                    system=prompt.system,
+                    messages=[{"role": role, "content": text} for role, text in prompt.messages],  # type: ignore[typeddict-item]
+                    metadata={"user_id": prompt.person},
+                    thinking=thinking,
+                    stream=True,
+                )
+        except anthropic.APIStatusError as error:
+            raise told(error) from error
+        except (anthropic.APIError, *CUT) as error:
+            raise ProviderError("provider_unavailable", reported=type(error).__name__) from error
+
+
+class Answer:
+    """Reads one stream's events in their order and keeps its usage."""
+
+    def __init__(self, *, request_id: str) -> None:
+        self._request_id = request_id
+        self._usage = Usage()
+        self._stop_reason = ""
+        self._stopped = False
+
+    def read(self, event: Any) -> Delta | None:
+        """What an event means to a reader, if anything; events of types we do not know mean nothing."""
+        match event.type:
+            case "content_block_delta":
+                match event.delta.type:
+                    case "text_delta":
+                        return Said(printable(event.delta.text))
+                    case "thinking_delta":
+                        return Thought(printable(event.delta.thinking))
+            case "message_start":
+                self._usage = input_usage(event.message.usage)
+                return Accepted(self._usage, self._request_id)
+            case "message_delta":
+                self._stop_reason = event.delta.stop_reason or self._stop_reason
+                self._usage = with_totals(self._usage, event.usage)
+            case "message_stop":
+                self._stopped = True
+        return None
+
+    def finish(self) -> Finished:
+        """The answer's end; a stream that ended without saying so was cut, however politely."""
+        if not self._stopped or not self._stop_reason:
+            raise ProviderError("provider_cut", reported="the stream ended without message_stop")
+        return Finished(self._stop_reason, self._usage)
+
+
+def input_usage(reported: Any) -> Usage:
+    """`message_start`: exact input and cache numbers; its output is a placeholder and is left out."""
+    split = reported.cache_creation
+    written = reported.cache_creation_input_tokens or 0
+    written_1h = (split.ephemeral_1h_input_tokens or 0) if split is not None else 0
+    return Usage(
+        input_tokens=count(reported.input_tokens),
+        cache_read_tokens=count(reported.cache_read_input_tokens or 0),
+        cache_write_5m_tokens=count(written - written_1h),
+        cache_write_1h_tokens=count(written_1h),
+    )
+
+
+def with_totals(before: Usage, reported: Any) -> Usage:
+    """`message_delta`: totals so far, which replace what was known and are never added to it.
+
+    It may repeat the input and cache numbers, without the split of cache writes; the split stands as
+    `message_start` gave it unless the total differs.
+    """
+    if reported is None:
+        return before
+    written = reported.cache_creation_input_tokens
+    if written is None or written == before.cache_write_5m_tokens + before.cache_write_1h_tokens:
+        written_5m, written_1h = before.cache_write_5m_tokens, before.cache_write_1h_tokens
+    else:
+        written_1h = min(before.cache_write_1h_tokens, written)
+        written_5m = written - written_1h
+    return Usage(
+        input_tokens=count(_latest(reported.input_tokens, before.input_tokens)),
+        output_tokens=count(_latest(reported.output_tokens, before.output_tokens)),
+        cache_read_tokens=count(_latest(reported.cache_read_input_tokens, before.cache_read_tokens)),
+        cache_write_5m_tokens=count(written_5m),
+        cache_write_1h_tokens=count(written_1h),
+    )
+
+
+def count(tokens: Any) -> int:
+    """A number of tokens that can be charged: ValueError for anything but a sane count."""
+    if not isinstance(tokens, int) or not 0 <= tokens <= 2_000_000_000:
+        raise ValueError("a token count is not a count")
+    return tokens
+
+
+def printable(text: str) -> str:
+    """`text` without what PostgreSQL or UTF-8 cannot carry: NUL, and halves of surrogate pairs."""
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    return text if text.isascii() else text.encode("utf-8", "ignore").decode()
+
+
+def told(error: anthropic.APIStatusError) -> ProviderError:
+    """An error that Claude reported, by status before the stream or (status 200) by type within it."""
+    kind = error.type or ""
+    reported = f"{error.status_code} {kind}"
+    log.warning("provider error", status=error.status_code, type=kind, request_id=error.request_id)
+    match error.status_code, kind:
+        case (429, _) | (200, "rate_limit_error"):
+            return ProviderError("rate_limited", retry_after=_retry_after(error), reported=reported)
+        case (529, _) | (_, "overloaded_error"):
+            return ProviderError("overloaded", retry_after=_retry_after(error), reported=reported)
+        case (413, _) | (_, "request_too_large"):
+            return ProviderError("context_too_long", reported=reported)
+        case (400, _) if "prompt is too long" in str(error.message):
+            return ProviderError("context_too_long", reported=reported)
+        case (200, "invalid_request_error" | "authentication_error" | "permission_error" | "not_found_error"):
+            return ProviderError("provider_rejected", reported=reported)
+        case (status, _) if 400 <= status < 500:
+            return ProviderError("provider_rejected", reported=reported)
+    return ProviderError("provider_unavailable", retry_after=_retry_after(error), reported=reported)
+
+
+def _retry_after(error: anthropic.APIStatusError) -> float | None:
+    try:
+        return max(0.0, float(error.response.headers.get("retry-after", "")))
+    except ValueError:
+        return None
+
+
+def _latest(reported: int | None, before: int) -> int:
+    return before if reported is None else reported

@@ -1,0 +1,77 @@
+"""What the turn engine asks of a provider and what it gets, whoever the provider is."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from billing.pricing import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request to a model. `messages` are (role, text) pairs that end with the person's."""
+
+    model: str
+    system: str
+    messages: tuple[tuple[str, str], ...]
+    max_tokens: int
+    thinks: bool
+    person: str
+    """An opaque id of whoever asks; never an address or a name."""
+
+    @property
+    def bound_tokens(self) -> int:
+        """More tokens than the prompt can have: a token is at least a byte, and roles cost a few each."""
+        said = sum(len(text.encode()) for _, text in self.messages)
+        return said + len(self.system.encode()) + TOKENS_PER_MESSAGE * (len(self.messages) + 1)
+
+
+TOKENS_PER_MESSAGE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider began to answer; `usage` has the exact input and no output yet."""
+
+    usage: Usage
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The provider's own last word; without it an answer is cut."""
+
+    stop_reason: str
+    usage: Usage
+
+
+Delta = Accepted | Thought | Said | Finished
+
+
+class ProviderError(Exception):
+    """A provider did not give an answer to its end. `code` is among those of `failures.FAILURES`."""
+
+    def __init__(self, code: str, *, retry_after: float | None = None, reported: str = "") -> None:
+        super().__init__(reported or code)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Provider(Protocol):
+    """Streams one answer. Leaving the generator closes the connection upstream."""
+
+    name: str
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """Accepted, then any number of Thought and Said, then Finished; or ProviderError at any point."""
+        ...

@@ -1,0 +1,77 @@
+"""What happens after a stream, in the worker: usage is recorded, and dead processes' turns are swept."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from celery import shared_task
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from accounts.notify import notify
+from chatapp.conversations.models import Turn
+from chatapp.streaming import journal, turns
+from chatapp.streaming.models import UsageRecord
+
+log = structlog.get_logger(__name__)
+
+# Four heartbeats missed.
+DEAD_AFTER = timedelta(seconds=20)
+# The worker was told at once of every turn that ended; what is still missing by then, it never heard of.
+UNRECORDED_AFTER = timedelta(minutes=1)
+BATCH = 500
+
+COPIED = [
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"),
+    *("user_id", "conversation_id", "model_id", "provider", "state", "cost", "charged", "first_token_ms"),
+    "ended_at",
+]
+
+
+@shared_task
+def record_usage(turn_id: str) -> None:
+    """Record what an ended turn used, once however often it is called."""
+    _record(Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False))
+
+
+@shared_task
+def record_missing_usage() -> None:
+    """Record the turns that ended while the broker was away."""
+    forgotten = Turn.objects.filter(usage_record=None, ended_at__lt=Now() - UNRECORDED_AFTER)
+    if recorded := _record(forgotten.order_by("ended_at")[:BATCH]):
+        log.info("usage recorded late", turns=recorded)
+
+
+@shared_task
+def sweep() -> None:
+    """End the turns of processes that died: what text is known is kept, the hold is released.
+
+    The database's clock decides who is dead, so hosts may disagree about the time.
+    """
+    dead = Turn.objects.running().filter(heartbeat_at__lt=Now() - DEAD_AFTER)
+    for turn_id, user_id, conversation_id in dead.values_list("pk", "user_id", "conversation_id")[:BATCH]:
+        thinking, text = journal.rescue(turn_id)
+        ending = turns.interrupt(turn_id, thinking=thinking, text=text)
+        if ending is None:
+            continue
+        log.warning("turn swept", turn=str(turn_id), kept_characters=len(text))
+        journal.announce_ending(turn_id, ending)
+        if user_id is not None:
+            notify(user_id, "balance")
+            notify(user_id, "turn", turn=str(turn_id), conversation=str(conversation_id), state="interrupted")
+        record_usage.delay(str(turn_id))
+
+
+def _record(ended: QuerySet[Turn]) -> int:
+    made = UsageRecord.objects.bulk_create(
+        [
+            UsageRecord(
+                turn_id=turn.pk,
+                duration_ms=turn.duration_ms or 0,
+                **{name: getattr(turn, name) for name in COPIED},
+            )
+            for turn in ended
+        ],
+        ignore_conflicts=True,
+    )
+    return len(made)

@@ -1,0 +1,425 @@
+"""A turn from its first row to its last: open, generate, close.
+
+`open` and `close` are one short transaction each; between them a turn holds no database connection. The call to
+the provider belongs to the task that runs `generate` and not to any request. Whoever closes a turn does it by a
+compare-and-set on its state: closing twice is impossible, whoever loses does nothing.
+"""
+
+import asyncio
+import hashlib
+import json
+import math
+import time
+import uuid
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from django.utils.text import Truncator
+
+from accounts.models import User
+from billing import ledger, pricing
+from billing.credits import as_string
+from billing.errors import InsufficientCredits
+from billing.models import Account, LanguageModel, Price
+from billing.pricing import Usage
+from chatapp.conversations import tree
+from chatapp.conversations.models import Conversation, Message, Turn
+from chatapp.problems import Problem, invalid, not_found
+from chatapp.streaming import limits
+from chatapp.failures import FAILURES
+from chatapp.streaming.events import Balance, Done, Ending, Failed, Started
+from chatapp.streaming.live import LiveTurn
+from chatapp.streaming.prompts import SYSTEM
+from chatapp.streaming.providers.base import (
+    Accepted,
+    Finished,
+    Prompt,
+    Provider,
+    ProviderError,
+    Said,
+    Thought,
+)
+
+log = structlog.get_logger(__name__)
+
+# Below so many tokens an answer is not worth starting.
+LEAST_ANSWER_TOKENS = 256
+# However it pings, a provider that has not come to its end by then is cut.
+LONGEST_TURN_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a client asks for; `parent_given` tells "at the end of the branch" from "a new first message"."""
+
+    id: uuid.UUID
+    text: str
+    conversation: uuid.UUID | None = None
+    model: str | None = None
+    parent: uuid.UUID | None = None
+    parent_given: bool = False
+    regenerate: uuid.UUID | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same request, whenever and however often it is sent."""
+        content = [self.conversation, self.text, self.model, self.parent, self.parent_given, self.regenerate]
+        return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A turn, and what to ask the provider when it is this call that opened it."""
+
+    turn: Turn
+    prompt: Prompt | None
+
+
+# --- Open ------------------------------------------------------------------------------------------------
+
+
+def open(user: User, ask: Ask) -> Opened:  # noqa: A001
+    """Store the message, an empty answer, the turn and its hold in one transaction; or join the turn of this id.
+
+    Problem 404 / 409 / 429, or InsufficientCredits: then nothing was stored and no provider was called.
+    """
+    if (joined := _joined(user, ask)) is not None:
+        return joined
+    try:
+        with transaction.atomic():
+            # Everything a person opens or closes waits here, so copies of one request come one by one, and what
+            # is available below stays so.
+            wallet = ledger.locked_wallet_of(user)
+            return _joined(user, ask) or _opened(user, ask, wallet)
+    except IntegrityError:
+        # Somebody else used this very id in the meantime.
+        if (joined := _joined(user, ask)) is not None:
+            return joined
+        raise
+
+
+def _joined(user: User, ask: Ask) -> Opened | None:
+    turn = Turn.objects.filter(pk=ask.id).first()
+    if turn is None:
+        return None
+    if turn.user_id != user.pk:
+        raise not_found("turn")
+    if turn.fingerprint != ask.fingerprint:
+        raise Problem(409, "turn_conflict", "This id was used for another message. Send yours with a new id.")
+    return Opened(turn, prompt=None)
+
+
+def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
+    limits.check(user)
+    conversation = _conversation(user, ask)
+    question, history = _question(conversation, ask)
+    model, price = _model(conversation, ask)
+    prompt = Prompt(
+        model=model.id,
+        system=SYSTEM,
+        messages=(*_said(history), ("user", question.text)),
+        max_tokens=model.answer_tokens,
+        thinks=model.thinks,
+        person=hashlib.sha256(str(user.pk).encode()).hexdigest(),
+    )
+    max_tokens = _affordable(wallet, prompt, price)
+    amount = pricing.worst_case(prompt_tokens=prompt.bound_tokens, max_tokens=max_tokens, price=price)
+
+    if question._state.adding:
+        question.save(force_insert=True)
+    answer = Message.objects.create(conversation=conversation, parent=question, role=Message.Role.ASSISTANT)
+    ledger.hold(wallet=wallet, hold_id=ask.id, amount=amount)
+    turn = Turn.objects.create(
+        id=ask.id,
+        user=user,
+        conversation=conversation,
+        user_message=question,
+        assistant_message=answer,
+        fingerprint=ask.fingerprint,
+        model=model,
+        price=price,
+        max_tokens=max_tokens,
+        limited_by_balance=max_tokens < prompt.max_tokens,
+        held=amount,
+    )
+    Conversation.objects.filter(pk=conversation.pk).update(tip=answer, model=model, updated_at=Now())
+    return Opened(turn, prompt=replace(prompt, max_tokens=max_tokens))
+
+
+def _conversation(user: User, ask: Ask) -> Conversation:
+    if ask.conversation is None:
+        title = Truncator(" ".join(ask.text.split())).chars(60)
+        return Conversation.objects.create(user=user, title=title)
+    conversation = Conversation.objects.of(user).filter(pk=ask.conversation).first()
+    if conversation is None:
+        raise not_found("conversation")
+    if Turn.objects.running().filter(conversation=conversation).exists():
+        raise Problem(
+            409, "turn_running", "An answer is still being written in this conversation. Wait for it, or stop it."
+        )
+    return conversation
+
+
+def _question(conversation: Conversation, ask: Ask) -> tuple[Message, list[Message]]:
+    """The person's message, new or (to regenerate) as it stands, and all that was said before it."""
+    if ask.regenerate is not None:
+        asked = Message.objects.filter(
+            pk=ask.regenerate, conversation=conversation, role=Message.Role.USER
+        ).first()
+        if asked is None:
+            raise not_found("message")
+        return asked, tree.branch(asked.parent_id)
+    if ask.parent is None:
+        parent = None if ask.parent_given else conversation.tip_id
+    else:
+        found = Message.objects.filter(pk=ask.parent, conversation=conversation).first()
+        if found is None:
+            raise not_found("message")
+        if found.role != Message.Role.ASSISTANT:
+            raise invalid(parent="A message can only follow an answer. To ask again, use regenerate.")
+        parent = found.pk
+    question = Message(conversation=conversation, parent_id=parent, role=Message.Role.USER, text=ask.text)
+    return question, tree.branch(parent)
+
+
+def _said(history: list[Message]) -> list[tuple[str, str]]:
+    """A branch as the provider wants it: without empty answers, and without what it refused to answer."""
+    refused = set(
+        Turn.objects.filter(
+            assistant_message__in=[message.pk for message in history], error_code="refused"
+        ).values_list("user_message", "assistant_message")
+    )
+    dropped = {message for pair in refused for message in pair}
+    return [
+        (message.role, message.text)
+        for message in history
+        if message.pk not in dropped and message.text.strip()
+    ]
+
+
+def _model(conversation: Conversation, ask: Ask) -> tuple[LanguageModel, Price]:
+    on_sale = LanguageModel.objects.on_sale()
+    wanted = ask.model or conversation.model_id
+    model = on_sale.filter(pk=wanted).first() if wanted else None
+    if model is None and ask.model:
+        raise invalid(model="This model is not on offer. GET /api/v1/models lists those that are.")
+    model = model or on_sale.first()
+    if model is None:
+        raise Problem(503, "unavailable", "No model is on sale right now. The operator has to offer one.")
+    return model, Price.objects.now_for(model.id)
+
+
+def _affordable(wallet: Account, prompt: Prompt, price: Price) -> int:
+    """How many tokens of answer the wallet affords, up to what we ask for."""
+    least = min(LEAST_ANSWER_TOKENS, prompt.max_tokens)
+    tokens = pricing.affordable_tokens(
+        available=wallet.available, prompt_tokens=prompt.bound_tokens, price=price
+    )
+    if tokens < least:
+        needed = pricing.worst_case(prompt_tokens=prompt.bound_tokens, max_tokens=least, price=price)
+        raise InsufficientCredits(available=wallet.available, needed=needed)
+    return min(tokens, prompt.max_tokens)
+
+
+def started(turn: Turn) -> Started:
+    return Started(
+        turn=turn.pk,
+        conversation=turn.conversation_id,
+        user_message=turn.user_message_id,
+        assistant_message=turn.assistant_message_id,
+        model=turn.model_id,
+        held=as_string(turn.held),
+    )
+
+
+# --- Generate --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of asking the provider; filled while its answer arrives."""
+
+    provider: str
+    usage: Usage | None = None
+    request_id: str = ""
+    stop_reason: str = ""
+    first_token_ms: int | None = None
+    finished: bool = False
+    error: ProviderError | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    def mark_first_token(self) -> None:
+        if self.first_token_ms is None:
+            self.first_token_ms = round((time.monotonic() - self.began) * 1000)
+
+
+async def generate(live: LiveTurn, prompt: Prompt, provider: Provider) -> Outcome:
+    """Ask `provider` and pass on what it says, until its end, its failure, or nobody wants it any more."""
+    outcome = Outcome(provider=provider.name)
+
+    async def read() -> None:
+        async with aclosing(provider.stream(prompt)) as deltas:
+            async for delta in deltas:
+                match delta:
+                    case Said(text) if text:
+                        outcome.mark_first_token()
+                        live.say(text)
+                    case Thought(text) if text:
+                        outcome.mark_first_token()
+                        live.think(text)
+                    case Accepted(usage, request_id):
+                        outcome.usage, outcome.request_id = usage, request_id
+                    case Finished(stop_reason, usage):
+                        outcome.stop_reason, outcome.usage, outcome.finished = stop_reason, usage, True
+
+    try:
+        async with asyncio.timeout(LONGEST_TURN_SECONDS):
+            await live.while_wanted(read())
+    except ProviderError as error:
+        outcome.error = error
+    except TimeoutError:
+        outcome.error = ProviderError("provider_cut", reported="longer than any answer takes")
+    except Exception:
+        # Our own mistake must not leave a hold behind: the turn ends as interrupted, and the log says why.
+        log.exception("turn broke", turn=str(live.id))
+        outcome.error = ProviderError("interrupted")
+    if outcome.stop_reason == "refusal":
+        outcome.error = ProviderError("refused")
+    if outcome.error is not None:
+        log.warning("turn failed", turn=str(live.id), code=outcome.error.code, reported=str(outcome.error))
+    return outcome
+
+
+# --- Close -----------------------------------------------------------------------------------------------
+
+
+def close(live: LiveTurn, outcome: Outcome) -> Ending:
+    """Store the answer and settle its hold in one transaction, and say how it ended.
+
+    If somebody else closed the turn before (a sweep that thought us dead), nothing is changed and their ending is
+    told.
+    """
+    error = outcome.error
+    thinking, text = live.thinking.whole(), live.text.whole()
+    with transaction.atomic():
+        wallet = ledger.locked_wallet_holding(live.id)
+        turn = Turn.objects.select_related("price").get(pk=live.id)
+        state = _verdict(live, outcome)
+        if not _take(turn, state):
+            return ending_of(turn, wallet)
+        usage = _used(outcome, thinking + text, turn.max_tokens)
+        due = pricing.charge(usage, turn.price) if usage and state in CHARGED else 0
+        settlement = ledger.settle(wallet=wallet, hold_id=turn.pk, price=due)
+        turn.first_token_ms = outcome.first_token_ms
+        turn.provider = outcome.provider
+        turn.provider_request = outcome.request_id[:100]
+        turn.stop_reason = outcome.stop_reason[:40] or (live.leaving or "")
+        turn.estimated = usage is not None and state in ESTIMATED
+        turn.charged, turn.overrun = settlement.charged, settlement.overrun
+        turn.cost = pricing.cost(usage, turn.price) if usage else 0
+        turn.error_code = error.code if error else ""
+        turn.error_message = str(error)[:300] if error else ""
+        for name, tokens in Turn.usage_columns(usage or Usage()).items():
+            setattr(turn, name, tokens)
+        turn.save(update_fields=OUTCOME_FIELDS)
+        _keep_answer(turn, thinking=thinking, text=text)
+    return ending_of(turn, wallet, retry_after=error.retry_after if error else None)
+
+
+def interrupt(turn_id: uuid.UUID, *, thinking: str, text: str) -> Ending | None:
+    """Close a turn that its process left behind: keep what text is known, release the hold, charge nothing.
+
+    None if it was closed in the meantime.
+    """
+    with transaction.atomic():
+        wallet = ledger.locked_wallet_holding(turn_id)
+        turn = Turn.objects.get(pk=turn_id)
+        if not _take(turn, Turn.State.INTERRUPTED):
+            return None
+        ledger.settle(wallet=wallet, hold_id=turn_id, price=0)
+        turn.error_code = "interrupted"
+        turn.save(update_fields=["error_code"])
+        _keep_answer(turn, thinking=thinking, text=text)
+    return ending_of(turn, wallet)
+
+
+CHARGED = {Turn.State.COMPLETED, Turn.State.STOPPED, Turn.State.ABANDONED}
+ESTIMATED = {Turn.State.STOPPED, Turn.State.ABANDONED}
+OUTCOME_FIELDS = [
+    *Usage.__dataclass_fields__,
+    *("first_token_ms", "provider", "provider_request", "stop_reason", "estimated"),
+    *("charged", "overrun", "cost", "error_code", "error_message"),
+]
+
+
+def ending_of(turn: Turn, wallet: Account, *, retry_after: float | None = None) -> Ending:
+    """The last event of an ended turn, the same whenever it is asked for (with the balance of that moment)."""
+    balance = Balance(available=as_string(wallet.available), held=as_string(wallet.held))
+    if turn.state in (Turn.State.FAILED, Turn.State.INTERRUPTED):
+        code = turn.error_code or "interrupted"
+        failure = FAILURES[code]
+        return Failed(
+            code=code,
+            message=failure.message,
+            retryable=failure.retryable,
+            retry_after=retry_after,
+            charged=as_string(turn.charged),
+            balance=balance,
+        )
+    return Done(
+        status="completed" if turn.state == Turn.State.COMPLETED else "stopped",
+        stop_reason=turn.stop_reason,
+        usage=turn.usage_told,
+        charged=as_string(turn.charged),
+        balance=balance,
+        limited_by_balance=turn.limited_by_balance,
+        estimated=turn.estimated,
+    )
+
+
+def lost_ending(live: LiveTurn) -> Failed:
+    """What readers are told when the database was away too long to store the answer."""
+    failure = FAILURES["interrupted"]
+    return Failed("interrupted", failure.message, failure.retryable, None, as_string(0), balance=None)
+
+
+def _verdict(live: LiveTurn, outcome: Outcome) -> Turn.State:
+    if outcome.error is not None:
+        return Turn.State.INTERRUPTED if outcome.error.code == "interrupted" else Turn.State.FAILED
+    # An answer that had come to its end is complete, also when a stop crossed it.
+    if outcome.finished or live.leaving is None:
+        return Turn.State.COMPLETED
+    return Turn.State(live.leaving)
+
+
+def _take(turn: Turn, state: Turn.State) -> bool:
+    """The compare-and-set that lets exactly one close a turn. The wallet is locked, so nobody waits here."""
+    taken = Turn.objects.running().filter(pk=turn.pk).update(state=state, ended_at=Now())
+    if not taken:
+        turn.refresh_from_db()
+        return False
+    turn.state = state
+    return True
+
+
+def _used(outcome: Outcome, sent: str, max_tokens: int) -> Usage | None:
+    """The provider's count; where it never told the output, that is counted from what was sent.
+
+    None when the provider had not accepted the request: then it costs nobody anything.
+    """
+    if outcome.usage is None or outcome.finished:
+        return outcome.usage
+    return replace(outcome.usage, output_tokens=min(max_tokens, tokens_in(sent)))
+
+
+def tokens_in(text: str) -> int:
+    """About how many tokens `text` is: four bytes of UTF-8 each, rounded up."""
+    return math.ceil(len(text.encode()) / 4)
+
+
+def _keep_answer(turn: Turn, *, thinking: str, text: str) -> None:
+    Message.objects.filter(pk=turn.assistant_message_id).update(text=text, thinking=thinking)
+    Conversation.objects.filter(pk=turn.conversation_id).update(updated_at=Now())

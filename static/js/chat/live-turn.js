@@ -1,0 +1,123 @@
+/**
+ * A turn that is being answered: what has come of it so far, wherever it is shown.
+ *
+ * Dispatches `start` (its ids are known), `growth` (text or thinking), `connection`, then once `end` or `refusal`.
+ *
+ * @import { DoneEvent, ErrorEvent, Model, StartEvent, Turn, TurnEvent } from "#lib/shapes.js"
+ */
+import { Refusal } from "#chat/api.js";
+
+export class LiveTurn extends EventTarget {
+  text = "";
+  thinking = "";
+  connected = true;
+  stopping = false;
+  /** @type {StartEvent | null} */
+  started = null;
+  /** @type {DoneEvent | ErrorEvent | null} */
+  ending = null;
+  /** @type {{ code: string, message?: string, available?: string, needed?: string, retryAfter?: number | null } | null} */
+  refusal = null;
+  /** Milliseconds from sending; null when this page did not see it. */
+  firstWordMs = /** @type {number | null} */ (null);
+  thoughtMs = /** @type {number | null} */ (null);
+  #beganAt = performance.now();
+  #begunHere;
+
+  /**
+   * @param {string} id
+   * @param {string | null} conversation null until a new one has its id
+   * @param {string} model
+   * @param {boolean} begunHere
+   */
+  constructor(id, conversation, model, begunHere) {
+    super();
+    this.id = id;
+    this.conversation = conversation;
+    this.model = model;
+    this.#begunHere = begunHere;
+  }
+
+  get over() {
+    return this.ending !== null || this.refusal !== null;
+  }
+
+  /** Milliseconds since it was sent, or since this page joined. */
+  get age() {
+    return performance.now() - this.#beganAt;
+  }
+
+  /** @param {TurnEvent} event */
+  take(event) {
+    if (event.type === "start") {
+      this.started = event;
+      this.conversation = event.conversation;
+      this.model = event.model;
+      this.#tell("start");
+    } else if (event.type === "thinking") {
+      this.thinking += event.text;
+      this.#tell("growth");
+    } else if (event.type === "text") {
+      if (this.text === "" && this.#begunHere) this.firstWordMs = this.age;
+      if (this.thinking !== "") this.thoughtMs ??= this.age;
+      this.text += event.text;
+      this.#tell("growth");
+    } else {
+      if (this.thinking !== "") this.thoughtMs ??= this.age;
+      this.ending = event;
+      this.#tell("end");
+    }
+  }
+
+  /** @param {boolean} connected */
+  connection(connected) {
+    if (this.connected === connected) return;
+    this.connected = connected;
+    this.#tell("connection");
+  }
+
+  /**
+   * It could not be begun, or not be followed to its end.
+   * @param {unknown} error
+   */
+  refuse(error) {
+    if (error instanceof Refusal) {
+      const { code, message, available, needed, retryAfter } = error;
+      this.refusal = { code, message, retryAfter, ...(available && needed ? { available, needed } : {}) };
+    } else {
+      this.refusal = { code: this.started ? "connection_lost" : navigator.onLine ? "unexpected" : "offline" };
+    }
+    this.#tell("refusal");
+  }
+
+  /**
+   * The turn as the API would tell it.
+   * @param {Model[]} models
+   * @returns {Turn}
+   */
+  toTurn(models) {
+    const { ending, refusal } = this;
+    const done = ending?.type === "done" ? ending : null;
+    const failed = ending?.type === "error" ? ending : null;
+    return {
+      id: this.id,
+      state: done ? done.status : failed || refusal ? "failed" : "running",
+      model: this.model,
+      model_name: models.find(({ id }) => id === this.model)?.name ?? this.model,
+      stop_reason: done?.stop_reason ?? null,
+      usage: done?.usage ?? null,
+      charged: ending?.charged ?? null,
+      held: this.started?.held ?? null,
+      estimated: done?.estimated ?? false,
+      limited_by_balance: done?.limited_by_balance ?? false,
+      first_token_ms: this.firstWordMs,
+      duration_ms: null,
+      error: failed ?? (refusal ? { code: refusal.code, message: refusal.message ?? "", retryable: true } : null),
+    };
+  }
+
+  /** @param {string} type */
+  #tell(type) {
+    this.dispatchEvent(new Event(type));
+  }
+}

@@ -1,0 +1,40 @@
+/** Whether the network is there, and waiting for it. */
+
+/**
+ * Resolves after `ms`, or as soon as the network or the person is back: then trying again is worth it at once.
+ * While the system knows that it is offline, only that.
+ * @param {number} ms
+ * @returns {Promise<void>}
+ */
+export function waitForNetwork(ms) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      if (navigator.onLine) done();
+    }, ms);
+    const visible = () => {
+      if (document.visibilityState === "visible" && navigator.onLine) done();
+    };
+    const done = () => {
+      clearTimeout(timer);
+      removeEventListener("online", done);
+      document.removeEventListener("visibilitychange", visible);
+      resolve();
+    };
+    addEventListener("online", done);
+    document.addEventListener("visibilitychange", visible);
+  });
+}
+
+/**
+ * Keeps the banner that says so.
+ * @param {HTMLElement} banner
+ */
+export function watchOffline(banner) {
+  const show = () => {
+    banner.hidden = navigator.onLine;
+    banner.textContent = navigator.onLine ? "" : "You are offline. What you write is kept; answers go on once you are back.";
+  };
+  addEventListener("online", show);
+  addEventListener("offline", show);
+  show();
+}

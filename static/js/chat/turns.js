@@ -1,0 +1,121 @@
+/**
+ * The turns that this page follows, each once, also while another conversation is shown: a turn that nobody follows
+ * is ended by the server.
+ *
+ * Dispatches `change` when a turn begins, gets its ids or is over.
+ *
+ * @import { NewTurn } from "#lib/shapes.js"
+ */
+import { followTurn } from "#lib/follow.js";
+import { api, Refusal } from "#chat/api.js";
+import { LiveTurn } from "#chat/live-turn.js";
+import { waitForNetwork } from "#chat/network.js";
+
+export class Turns extends EventTarget {
+  /** @type {Map<string, LiveTurn>} */
+  #live = new Map();
+
+  /** @param {string} id */
+  get(id) {
+    return this.#live.get(id);
+  }
+
+  /** @param {string | null} conversation */
+  runningIn(conversation) {
+    return [...this.#live.values()].find((live) => live.conversation === conversation && conversation !== null);
+  }
+
+  /**
+   * @param {NewTurn & { model: string }} body
+   * @returns {LiveTurn}
+   */
+  begin(body) {
+    const live = new LiveTurn(body.id, body.conversation ?? null, body.model, true);
+    return this.#follow(live, () => api.begin(body));
+  }
+
+  /**
+   * Follows a turn from its start that was begun elsewhere, or by this page before it was reloaded.
+   * @param {{ id: string, conversation: string, model: string }} turn
+   * @returns {LiveTurn}
+   */
+  join({ id, conversation, model }) {
+    const known = this.#live.get(id);
+    if (known) return known;
+    return this.#follow(new LiveTurn(id, conversation, model, false), () => api.follow(id, null));
+  }
+
+  /**
+   * Asks for the end of a turn; it comes through its events. Throws when the request could not be made.
+   * @param {LiveTurn} live
+   */
+  async stop(live) {
+    live.stopping = true;
+    live.dispatchEvent(new Event("connection"));
+    // Before its start there is nothing to stop yet.
+    if (!live.started) await startOrRefusal(live);
+    if (live.over) return;
+    try {
+      await api.stop(live.id);
+    } catch (error) {
+      live.stopping = false;
+      live.dispatchEvent(new Event("connection"));
+      throw error;
+    }
+  }
+
+  /**
+   * @param {LiveTurn} live
+   * @param {() => Promise<Response>} begin
+   */
+  #follow(live, begin) {
+    this.#live.set(live.id, live);
+    void this.#read(live, begin);
+    this.#changed();
+    return live;
+  }
+
+  /**
+   * @param {LiveTurn} live
+   * @param {() => Promise<Response>} begin
+   */
+  async #read(live, begin) {
+    try {
+      const events = followTurn({
+        begin,
+        resume: (after) => api.follow(live.id, after),
+        wait: (ms, begun) => (begun ? waitForNetwork(ms) : sleep(ms)),
+        onConnection: (connected) => live.connection(connected),
+      });
+      for await (const event of events) {
+        if (event.type === "done" || event.type === "error") this.#live.delete(live.id);
+        live.take(event);
+        if (event.type === "start") this.#changed();
+      }
+    } catch (error) {
+      this.#live.delete(live.id);
+      live.refuse(error);
+      if (!(error instanceof Refusal) && navigator.onLine) console.error(error);
+    }
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** @param {LiveTurn} live */
+function startOrRefusal(live) {
+  return new Promise((resolve) => {
+    for (const type of ["start", "refusal"]) live.addEventListener(type, resolve, { once: true });
+  });
+}
+
+/**
+ * @param {number} ms
+ * @returns {Promise<void>}
+ */
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

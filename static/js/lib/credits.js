@@ -1,0 +1,66 @@
+/**
+ * Exact amounts. Credits travel as decimal strings and are counted here in whole microcredits (BigInt);
+ * floating point never touches money.
+ */
+
+const MICROCREDITS = 1_000_000n;
+
+/**
+ * A decimal number as `units` / 10^`places`.
+ * @param {string} decimal such as "12.340000"
+ * @returns {{ units: bigint, places: number }}
+ */
+export function parseDecimal(decimal) {
+  const match = /^(-?)(\d+)(?:\.(\d*))?$/.exec(decimal);
+  if (!match) throw new RangeError(`not a decimal number: ${decimal}`);
+  const [, sign, whole = "", fraction = ""] = match;
+  const units = BigInt(whole + fraction);
+  return { units: sign ? -units : units, places: fraction.length };
+}
+
+/**
+ * Whole microcredits of an amount of the API. RangeError when it is finer than a microcredit.
+ * @param {string} amount
+ * @returns {bigint}
+ */
+export function toMicrocredits(amount) {
+  const { units, places } = parseDecimal(amount);
+  if (places <= 6) return units * 10n ** BigInt(6 - places);
+  const divisor = 10n ** BigInt(places - 6);
+  if (units % divisor !== 0n) throw new RangeError(`${amount} credits is finer than a microcredit`);
+  return units / divisor;
+}
+
+/**
+ * Credits as people read them: two places, or two significant digits below a tenth of a credit.
+ * A limit rounds up, so that it is never broken; a balance rounds down, so that it is never overstated.
+ * @param {bigint} microcredits
+ * @param {"nearest" | "up" | "down"} [rounding]
+ * @returns {string} such as "1,204.50", "0.42" or "0.0031"
+ */
+export function formatCredits(microcredits, rounding = "nearest") {
+  const size = microcredits < 0n ? -microcredits : microcredits;
+  let places = 2;
+  if (size > 0n && size < MICROCREDITS / 10n) {
+    // 0.0999 has its first digit in the second place: two digits end in the third.
+    places = Math.min(6, 6 - String(size).length + 2);
+  }
+  const step = 10n ** BigInt(6 - places);
+  const rounded = roundTo(microcredits, step, rounding);
+  const digits = String(rounded < 0n ? -rounded : rounded).padStart(places + 1, "0");
+  const whole = digits.slice(0, -places).replace(/\B(?=(\d{3})+$)/g, ",");
+  return `${rounded < 0n ? "−" : ""}${whole}.${digits.slice(-places)}`;
+}
+
+/**
+ * How many steps of `step` make up `value`.
+ * @param {bigint} value
+ * @param {bigint} step
+ * @param {"nearest" | "up" | "down"} rounding
+ */
+function roundTo(value, step, rounding) {
+  const floor = value / step - (value % step < 0n ? 1n : 0n);
+  const rest = value - floor * step;
+  if (rest === 0n || rounding === "down") return floor;
+  return rounding === "up" || rest * 2n >= step ? floor + 1n : floor;
+}
