@@ -1,6 +1,13 @@
 """What django-allauth says to people, in our words."""
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+
+from accounts.models import User
+
+WRONG_CODE = "This code is not right, or no longer valid."
+DEAD_LINK = "This link is not valid, or no longer valid."
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -14,12 +21,28 @@ class AccountAdapter(DefaultAccountAdapter):
         "email_password_mismatch": "This e-mail address and password do not belong together.",
         "email_taken": "There is an account with this e-mail address. Log in instead.",
         "enter_current_password": "This is not your current password.",
-        "incorrect_code": "This code is not right, or no longer valid.",
+        "incorrect_code": WRONG_CODE,
         "incorrect_password": "This password is not right.",
-        "invalid_or_expired_key": "This link is not valid, or no longer valid.",
-        "invalid_password_reset": "This link is not valid, or no longer valid.",
+        "invalid_or_expired_key": DEAD_LINK,
+        "invalid_password_reset": DEAD_LINK,
         "rate_limited": "Too many tries. Wait a minute and try again.",
         "same_as_current": "This is already your address.",
         "too_many_login_attempts": "Too many tries. Wait a few minutes and try again.",
         "unverified_primary_email": "Verify this address first.",
     }
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    """The same for second factors and passkeys."""
+
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "cannot_delete_authenticator": "This cannot be turned off.",
+        "incorrect_code": WRONG_CODE,
+        "unverified_email": "Verify your e-mail address first: it is the way back in when a device is lost.",
+    }
+
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
+        """The name that the form for a new passkey suggests."""
+        before = Authenticator.objects.filter(user=user, type=type).count()
+        return f"Passkey {before + 1}" if before else "Passkey"

@@ -26,7 +26,7 @@ class NotADemo(Exception):
 
 
 def demo_logins(password: str = DEMO_PASSWORD) -> list[Login]:
-    """A person who chats and an operator with every right in the admin, made or mended until both can sign in.
+    """A person who chats and an operator with every right in the admin, made or mended to sign in.
 
     NotADemo outside DEBUG.
     """
@@ -46,4 +46,6 @@ def _ensure(email: str, password: str, *, name: str, is_staff: bool) -> None:
     if made or not user.check_password(password):
         user.set_password(password)
     user.save()
-    EmailAddress.objects.update_or_create(user=user, email=email, defaults={"verified": True, "primary": True})
+    EmailAddress.objects.update_or_create(
+        user=user, email=email, defaults={"verified": True, "primary": True}
+    )

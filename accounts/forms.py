@@ -1,7 +1,8 @@
-"""Forms of the settings pages."""
+"""Forms of the settings pages, and those of django-allauth that we change."""
 
 from typing import Any
 
+from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
 
 from accounts.models import ApiKey, User
@@ -16,7 +17,7 @@ class ProfileForm(forms.ModelForm):
         model = User
         fields = ["name"]
         widgets = {"name": forms.TextInput(attrs={"autocomplete": "name"})}
-        help_texts = {"name": "Shown in the menu and on your receipts. Claude is not told."}
+        help_texts = {"name": "How we address you. Claude is not told."}
 
 
 class ApiKeyForm(forms.ModelForm):
@@ -33,6 +34,18 @@ class ApiKeyForm(forms.ModelForm):
         self.user = user
 
     def clean(self) -> dict[str, Any]:
-        if self.user.api_keys.active().count() >= KEYS_AT_MOST:
+        if ApiKey.objects.active().filter(user=self.user).count() >= KEYS_AT_MOST:
             raise forms.ValidationError(f"You have {KEYS_AT_MOST} keys. Revoke one that is not used first.")
         return self.cleaned_data
+
+
+class AddPasskeyForm(AddWebAuthnForm):
+    """A passkey that signs in alone, unless the person wants it to come after the password."""
+
+    passwordless = forms.BooleanField(
+        label="Sign in with it alone",
+        required=False,
+        initial=True,
+        help_text="Then it needs a fingerprint, face or PIN, and replaces the password. "
+        "Otherwise it is a second factor after the password.",
+    )

@@ -49,7 +49,9 @@ class User(AbstractUser):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                Lower("email"), name="one_user_per_email", violation_error_message="This address has an account."
+                Lower("email"),
+                name="one_user_per_email",
+                violation_error_message="This address has an account.",
             ),
         ]
 

@@ -22,7 +22,9 @@ def group_of(user_id: uuid.UUID) -> str:
 async def anotify(user_id: uuid.UUID, kind: str, **data: Any) -> None:
     """Send `{"type": kind, **data}` to each open page of a person."""
     try:
-        await get_channel_layer().group_send(group_of(user_id), {"type": "page.message", "kind": kind, **data})
+        await get_channel_layer().group_send(
+            group_of(user_id), {"type": "page.message", "kind": kind, **data}
+        )
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("notification lost", kind=kind, error=type(error).__name__)
 

@@ -1,26 +1,42 @@
-"""From a choice of pack to Stripe's payment page."""
+"""From the packs on a page to Stripe's payment page."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 
 from django.db.models.functions import Now
 
 from accounts.models import User
 from billing import stripe_gateway
-from billing.credits import to_microcredits
+from billing.credits import CREDITS_PER_USD, to_microcredits
 from billing.models import Order, Pack
 
 # Two clicks on one button are this close together; later the same button is another purchase.
 SAME_CLICK = timedelta(minutes=10)
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A pack as one button of one page: `order` is what pressing it makes, `extra` the credits on top."""
+
+    pack: Pack
+    order: uuid.UUID
+    extra: Decimal
+
+
+def offer(pack: Pack) -> Offer:
+    at_par = Decimal(pack.price_cents * CREDITS_PER_USD) / 100 if pack.currency == "usd" else pack.credits
+    return Offer(pack=pack, order=uuid.uuid4(), extra=pack.credits - at_par)
+
+
 def open_checkout(
     *, user: User, pack: Pack, order_id: uuid.UUID | None, success_url: str, cancel_url: str
 ) -> str:
-    """The URL at which `user` pays for `pack`. PaymentUnavailable when Stripe cannot open one; nothing is lost.
+    """The URL at which `user` pays for `pack`; PaymentUnavailable when Stripe cannot open one.
 
-    The order is stored before Stripe hears of it: what it says is what will be credited. `order_id` is made with
-    the button, so that a double click opens one checkout and not two.
+    The order is stored before Stripe hears of it: what it says is what will be credited. `order_id` comes
+    with the button, so that a double click opens one checkout and not two.
     """
     order = _order(user, pack, order_id)
     session_id, url = stripe_gateway.create_checkout(

@@ -1,7 +1,7 @@
 """What is paid is credited: the one way from a payment to credits, run by the webhook and by the return page.
 
-Nothing here believes what an event or a browser says. The session is retrieved from Stripe, the credits come from
-our stored order, and however often and from wherever it runs, an order is credited once.
+Nothing here believes what an event or a browser says. The session is retrieved from Stripe, the credits come
+from our stored order, and however often and from wherever it runs, an order is credited once.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 def fulfil(session_id: str) -> Order | None:
-    """Bring the order of a Checkout session up to what Stripe says of it now; nothing if the session is not ours.
+    """Bring the order of a Checkout session up to what Stripe says of it; None if it has no order of ours.
 
     PaymentUnavailable when Stripe cannot be asked: then nothing has changed, and it can be run again.
     """
@@ -31,8 +31,8 @@ def fulfil(session_id: str) -> Order | None:
 def apply(session: Session, *, bank_refused: bool = False) -> Order | None:
     """Do what a session asks for, inside the caller's transaction; the order, or None if it has none of ours.
 
-    `bank_refused`: a delayed payment failed, which the session itself does not tell from one that still waits.
-    Only a payment ends an order for good: whatever comes later, or came earlier, changes nothing about it.
+    `bank_refused`: a delayed payment failed, which the session does not tell from one that waits. Only a
+    payment ends an order for good: whatever comes later, or came earlier, changes nothing about it.
     """
     found = _order_of(session)
     if found is None:
@@ -72,8 +72,8 @@ def _order_of(session: Session) -> Order | None:
 
 def _credit(order: Order, wallet: Account | None, session: Session) -> None:
     if wallet is None:
-        # They deleted their account between paying and now. The books still show money taken and credits owed, in a
-        # wallet of nobody, from which a refund can take them back.
+        # They deleted their account between paying and now. The books still show the money taken and the
+        # credits owed, in a wallet of nobody, from which a refund can take them back.
         wallet = Account.objects.create(kind=Account.Kind.WALLET)
         log.error("payment of a deleted person: refund it in Stripe", order=str(order.pk))
     if (session.amount_total, session.currency) != (order.amount_cents, order.currency):

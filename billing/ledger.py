@@ -114,8 +114,6 @@ def adjust(*, user: User, amount: int, reason: str, made_by: User, key: str) -> 
     """
     with transaction.atomic():
         wallet = locked_wallet_of(user)
-        if wallet.available + amount < 0 and amount < 0:
-            raise InsufficientCredits(available=wallet.available, needed=-amount)
         adjustments = house(Account.Kind.ADJUSTMENTS)
         return _post(
             key=f"adjustment:{key}",
@@ -184,7 +182,8 @@ def _post(
     """Append a transfer, or find the one that this key made before; KeyReused if that one differs.
 
     The wallet among the two accounts is locked by the caller, so the balance told here is the one that
-    PostgreSQL will find, and a repeated key is seen before it is inserted.
+    PostgreSQL will find, and a repeated key is seen before it is inserted. InsufficientCredits for an
+    adjustment beyond what is available.
     """
     content = {
         "kind": kind,
@@ -193,17 +192,19 @@ def _post(
         "amount": amount,
         "hold_id": hold and hold.pk,
         "order_id": order and order.pk,
+        "reason": reason,
+        "made_by": made_by,
     }
     before = Transfer.objects.filter(key=key).first()
     if before is not None:
         if any(getattr(before, name) != value for name, value in content.items()):
             raise KeyReused(f"transfer {key} exists with other content")
         return before
+    if kind == Transfer.Kind.ADJUSTMENT and debit.kind == Account.Kind.WALLET and amount > debit.available:
+        raise InsufficientCredits(available=debit.available, needed=amount)
     wallet, change = (debit, -amount) if debit.kind == Account.Kind.WALLET else (credit, amount)
     balance_after = wallet.balance + change if wallet.kind == Account.Kind.WALLET else None
-    made = Transfer.objects.create(
-        key=key, balance_after=balance_after, reason=reason, made_by=made_by, **content
-    )
+    made = Transfer.objects.create(key=key, balance_after=balance_after, **content)
     if balance_after is not None:
         wallet.balance = balance_after
     return made

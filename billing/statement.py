@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.db import connection
 
 from billing import ledger
-from billing.credits import as_string
+from billing.credits import as_string, to_credits
 from billing.models import Account, Transfer
 from billing.templatetags.credits import money
 
@@ -27,6 +27,32 @@ class Line:
     reference: str
     amount: int
     balance_after: int
+
+    @property
+    def change(self) -> "Figure":
+        return figure(self.amount, sign="+")
+
+    @property
+    def balance(self) -> "Figure":
+        return figure(self.balance_after)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An amount to its last microcredit: `cents` such as "−1,204.56" and the four places that follow."""
+
+    cents: str
+    rest: str
+
+    @property
+    def is_round(self) -> bool:
+        return self.rest == "0000"
+
+
+def figure(microcredits: int, *, sign: str = "") -> Figure:
+    """`sign` stands before what is positive; what is negative has its minus in any case."""
+    text = f"{to_credits(abs(microcredits)):,.6f}"
+    return Figure(cents=f"{'−' if microcredits < 0 else sign}{text[:-4]}", rest=text[-4:])
 
 
 def line(transfer: Transfer, wallet: Account) -> Line:
@@ -88,7 +114,8 @@ def _chunk(wallet: Account, before: int | None) -> tuple[str, int | None]:
         )
         for row in rows
     )
-    close_old_connections()
+    if not connection.in_atomic_block:
+        connection.close()
     return text, transfers[-1].pk if len(transfers) == CHUNK else None
 
 

@@ -1,10 +1,11 @@
 """Stripe, and the only module that imports its SDK.
 
-What comes out are small frozen dataclasses of ours and two errors of ours: nothing above knows the SDK's objects
-or exceptions. Amounts are in the currency's smallest unit, times are Unix seconds, as Stripe has them.
+What comes out are small frozen dataclasses of ours and two errors of ours: nothing above knows the SDK's
+objects or exceptions. Amounts are in the currency's smallest unit, as Stripe has them.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import stripe
 import structlog
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import connection
 
 from billing.credits import to_credits
 from billing.errors import EventRejected, PaymentUnavailable
@@ -33,14 +34,16 @@ CHECKOUT_SECONDS = 60 * 60
 
 LARGEST_EVENT_BYTES = 256 * 1024
 SIGNATURE_TOLERANCE_SECONDS = 300
+# Not the end of an escaped backslash that u0000 follows as text.
+ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A Checkout session as it is at Stripe now.
 
-    `status` is open, complete or expired; `payment_status` is paid, unpaid or no_payment_required. `order_id` is
-    the one that we gave it, or empty: a session that we did not open, such as one of a Payment Link, has none.
+    `status` is open, complete or expired; `payment_status` is paid, unpaid or no_payment_required. `order_id`
+    is the one that we gave it, or empty: a session that we did not open, as of a Payment Link, has none.
     """
 
     id: str
@@ -125,14 +128,14 @@ def retrieve_session(session_id: str) -> Session:
 
 
 def _order_id(session: dict[str, Any]) -> str:
-    # Whoever follows a Payment Link can set its client_reference_id by the URL, and so name an order of theirs while
+    # Whoever follows a Payment Link can set its client_reference_id in the URL, and so name an order while
     # paying for something cheaper. Metadata only we can set.
     named = (session.get("metadata") or {}).get("order") or ""
     return named if named == session.get("client_reference_id") else ""
 
 
 def construct_event(payload: bytes, signature: str) -> Event:
-    """The event that a webhook call brings, or EventRejected with the reason: then nothing of it is to be believed.
+    """The event that a webhook call brings, or EventRejected with the reason: then nothing of it is believed.
 
     The SDK checks the signature and that it is not old. Ours to check: an empty secret, a timestamp from the
     future, a body that is no text, and the API version, whose fields are the ones we read.
@@ -164,7 +167,7 @@ def _signed_at(signature: str) -> int:
 def _event(payload: bytes) -> Event:
     try:
         # The event is kept as jsonb, which has no NUL; what a person typed at Stripe must not lose a payment.
-        found = json.loads(payload.decode().replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
+        found = json.loads(ESCAPED_NUL.sub("\\1\N{REPLACEMENT CHARACTER}", payload.decode()))
         # It has no NaN and no lone surrogates either: JSON with those is not Stripe's.
         json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
         kind, version = found["object"], found["api_version"]
@@ -178,8 +181,8 @@ def _event(payload: bytes) -> Event:
     if version != stripe.api_version:
         log.error("stripe event of another API version", event_id=event_id, version=str(version)[:40])
         raise EventRejected(
-            f"The event has API version {str(version)[:40]} and this endpoint understands {stripe.api_version}: "
-            "set that version on the endpoint in Stripe's dashboard."
+            f"The event has API version {str(version)[:40]} and this site understands {stripe.api_version}: "
+            "set that on the endpoint in Stripe's dashboard."
         )
     return Event(id=event_id, type=event_type, object_id=object_id, payload=found)
 
@@ -203,7 +206,8 @@ def _client_for(key: str, base: str, timeout: tuple[float, float]) -> stripe.Str
 def _ask(call: Callable[[], T]) -> T:
     """Make one call of the API; whatever goes wrong is PaymentUnavailable, with a sentence for the person."""
     # It may take half a minute: meanwhile somebody else can use this thread's database connection.
-    close_old_connections()
+    if not connection.in_atomic_block:
+        connection.close()
     try:
         return call()
     except stripe.StripeError as error:
@@ -216,7 +220,7 @@ def _ask(call: Callable[[], T]) -> T:
         )
         away = isinstance(error, stripe.APIConnectionError | stripe.APIError | stripe.RateLimitError)
         raise PaymentUnavailable(
-            "Stripe, which takes the payments, cannot be reached right now. Nothing was charged; try again soon."
+            "Stripe, which takes the payments, cannot be reached now. Nothing was charged; try again soon."
             if away
             else "Stripe, which takes the payments, did not accept this. Nothing was charged."
         ) from error

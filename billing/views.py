@@ -1,6 +1,5 @@
 """The pages on which credits are bought and accounted for, and the door at which Stripe's events arrive."""
 
-import uuid
 from typing import Any
 
 import structlog
@@ -18,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
 from billing import fulfilment, ledger, statement, stripe_gateway, webhooks
-from billing.checkout import open_checkout
+from billing.checkout import offer, open_checkout
 from billing.errors import EventRejected, PaymentUnavailable
 from billing.forms import CheckoutForm
 from billing.models import Order, Pack
@@ -81,10 +80,11 @@ def checkout(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def checkout_return(request: HttpRequest) -> HttpResponse:
-    """Where Stripe sends a buyer back to: credits at once what is paid, also when the webhook is late or lost."""
+    """Where Stripe sends a buyer back to: credits at once what is paid, even if no event came."""
     session_id = request.GET.get("session_id", "")
-    order = _person(request).orders.filter(stripe_session=session_id).first()
-    if order is None:
+    # PostgreSQL's text has no NUL, and no session's id has anything unprintable.
+    order = session_id.isprintable() and _person(request).orders.filter(stripe_session=session_id).first()
+    if not order:
         raise Http404("no checkout of yours")
     unconfirmed = False
     if order.state != Order.State.PAID:
@@ -126,8 +126,7 @@ def _billing_page(request: HttpRequest, *, problem: str = "", status: int = 200)
         "problem": problem,
         "cancelled": "cancelled" in request.GET,
         "can_buy": bool(settings.STRIPE_SECRET_KEY),
-        # Each button has the order it makes: pressing it twice buys once.
-        "offers": [{"pack": pack, "order": uuid.uuid4()} for pack in Pack.objects.filter(on_sale=True)],
+        "offers": [offer(pack) for pack in Pack.objects.filter(on_sale=True)],
         "waiting": _waiting(user),
         "page": page,
         "lines": [statement.line(transfer, wallet) for transfer in page],

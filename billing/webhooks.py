@@ -1,7 +1,7 @@
 """Stripe's events and what each of them does here.
 
-An event is done once. Its row and its effect commit together, so a row that says `handled` is the proof that the
-effect is there; recording it any earlier would turn Stripe's retry after a crash into a lost payment. An event
+An event is done once. Its row and its effect commit together, so a row that says `handled` proves the
+effect; recording it any earlier would turn Stripe's retry after a crash into a lost payment. An event
 whose handler failed is recorded as failed, answered with 500, and done when Stripe sends it again.
 """
 

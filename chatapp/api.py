@@ -6,6 +6,7 @@ from billing.api import router as billing
 from chatapp import problems
 from chatapp.auth import SignedIn
 from chatapp.conversations.api import router as conversations
+from chatapp.parsing import StorableInput
 from chatapp.streaming.api import router as turns
 
 api = NinjaAPI(
@@ -13,6 +14,7 @@ api = NinjaAPI(
     version="1",
     description="Chat with Claude on prepaid credits. Amounts are decimal strings of credits with six places.",
     auth=SignedIn(),
+    parser=StorableInput(),
     openapi_url="/openapi.json",
     docs_url=None,
     urls_namespace="api",

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class ChatappConfig(AppConfig):
@@ -6,3 +7,10 @@ class ChatappConfig(AppConfig):
 
     def ready(self) -> None:
         from chatapp import checks  # noqa: F401
+
+
+class OperatorAdminConfig(admin_apps.AdminConfig):
+    """Django's admin with our site as its default one."""
+
+    default = False
+    default_site = "chatapp.admin_site.OperatorSite"

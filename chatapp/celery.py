@@ -12,7 +12,6 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 app.conf.beat_schedule = {
-    # A dead process's heartbeat is 20 s old when its turns are taken over: found well within a minute.
     "sweep-turns-left-behind": {"task": "chatapp.streaming.tasks.sweep", "schedule": 10.0},
     "record-usage-the-broker-missed": {
         "task": "chatapp.streaming.tasks.record_missing_usage",

@@ -111,6 +111,8 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(HttpError)
     def on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+        if isinstance(error.__cause__, Problem):  # ninja wraps what its parser raises
+            return on_problem(request, error.__cause__)
         return problem_response(status=400, code="invalid", detail="The request body is not valid JSON.")
 
     # Away, out of connections, out of disk or read-only: not our mistakes, which stay loud.

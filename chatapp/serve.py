@@ -5,8 +5,11 @@ python -m chatapp.serve --host 0.0.0.0 --port 8000 --proxy-headers
 
 import argparse
 import asyncio
+import gc
+import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 import uvloop
@@ -41,30 +44,31 @@ async def _cancelled(tasks: "list[asyncio.Future[object]]") -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that queues connections from now on. OSError if `host` is not ours, or the port is taken."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    """A socket bound to `host` and `port`. OSError if the host is not ours or the port is taken."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def serve(listener: socket.socket, *, proxy_headers: bool = False) -> None:
-    """Serve chatapp on `listener` until SIGTERM or SIGINT.
+def serve(
+    listener: socket.socket, *, proxy_headers: bool = False, when_ready: Callable[[], None] | None = None
+) -> None:
+    """Serve chatapp on `listener` until SIGTERM or SIGINT; call `when_ready` when the first request can be answered.
 
     With `proxy_headers` the client's address and scheme are what X-Forwarded-For and X-Forwarded-Proto say: only
     behind a proxy that overwrites both.
     """
-    # Only now: it takes seconds, and a port in use is to be told at once.
+    listener.listen(BACKLOG)
+    # Imported only now: it takes seconds, and a port in use is to be told at once.
+    from django.urls import get_resolver
+
     from chatapp.asgi import application
 
+    # Django would load the views during the first request, and stop every stream of this process meanwhile.
+    get_resolver().url_patterns  # noqa: B018
+    # What was imported stays for good: without this, each full collection walks all of it, and streams stand still.
+    gc.collect()
+    gc.freeze()
+    # What was imported stays for good: the garbage collector need not look at it again and again.
+    gc.freeze()
     server = WebServer(
         application,
         endpoints=[f"fd:fileno={listener.detach()}"],
@@ -72,6 +76,7 @@ def serve(listener: socket.socket, *, proxy_headers: bool = False) -> None:
         proxy_forwarded_address_header="X-Forwarded-For" if proxy_headers else None,
         proxy_forwarded_port_header="X-Forwarded-Port" if proxy_headers else None,
         proxy_forwarded_proto_header="X-Forwarded-Proto" if proxy_headers else None,
+        ready_callable=when_ready,
     )
     server.run()
 
@@ -89,8 +94,14 @@ def main() -> None:
     try:
         listener = listen(asked.host, asked.port)
     except OSError as error:
-        refuse(f"cannot listen on {asked.host}:{asked.port}: {error.strerror}.")
+        refuse(f"cannot listen on {asked.host} port {asked.port}: {why(error)}.")
     serve(listener, proxy_headers=asked.proxy_headers)
+
+
+def why(error: OSError) -> str:
+    """What the system says, without what Python adds to it."""
+    known = error.errno is not None and error.errno > 0
+    return os.strerror(error.errno) if known else str(error.strerror or error)
 
 
 def refuse(sentence: str) -> NoReturn:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import environ
 import structlog
 from csp.constants import NONCE, NONE, SELF
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -105,10 +106,10 @@ for origin in CSRF_TRUSTED_ORIGINS:
 
 INSTALLED_APPS = [
     "daphne",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    "chatapp.apps.OperatorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -183,7 +184,7 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **environ.Env.db_url_config(_database),
         # The connections that one process may hold. A live turn holds none, so few serve many streams.
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": int(number("DATABASE_POOL", "10", least=2)), "timeout": 10}},
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": int(number("DATABASE_POOL", "10", least=4)), "timeout": 4}},
         "CONN_HEALTH_CHECKS": True,
     }
 }
@@ -260,10 +261,14 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEBUG else "https"
 
+MFA_ADAPTER = "accounts.adapter.MFAAdapter"
+MFA_FORMS = {"add_webauthn": "accounts.forms.AddPasskeyForm"}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
 MFA_TOTP_ISSUER = "Chatapp"
+# Staff reach other people's money and data: a password alone does not open the admin in production.
+STAFF_NEED_SECOND_FACTOR = not DEBUG
 
 SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {}
 SIGN_IN_ORIGINS: list[str] = []
@@ -375,11 +380,18 @@ if not DEBUG:
     SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds())
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 
-UNFOLD = {
+# Colours are in css/admin.css, beside the tokens they come from: Unfold would write them into an inline style.
+UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Chatapp",
     "SITE_HEADER": "Chatapp",
     "SITE_SUBHEADER": "Operator",
     "SITE_URL": "/",
+    "SITE_ICON": lambda request: static("img/favicon.svg"),
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/favicon.svg")}],
+    "STYLES": [lambda request: static("css/tokens.css"), lambda request: static("css/admin.css")],
+    "ACCOUNT": {"navigation": "chatapp.admin_site.account_links"},
+    "SIDEBAR": {"navigation": "chatapp.admin_site.sidebar"},
+    "DASHBOARD_CALLBACK": "chatapp.dashboard.fill",
 }
 
 # --- Logs ------------------------------------------------------------------------------------------------

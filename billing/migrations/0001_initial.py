@@ -219,7 +219,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'charge'), _negated=True), ('hold__isnull', False), _connector='OR'), name='charge_settles_a_hold'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['charge', 'overrun']), _negated=True), ('hold__isnull', False), _connector='OR'), name='charges_and_overruns_settle_a_hold'),
         ),
         migrations.AddConstraint(
             model_name='transfer',
@@ -232,6 +232,14 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='transfer',
             constraint=models.UniqueConstraint(models.F('hold'), condition=models.Q(('kind', 'charge')), name='one_charge_per_hold'),
+        ),
+        migrations.AddConstraint(
+            model_name='transfer',
+            constraint=models.UniqueConstraint(models.F('hold'), condition=models.Q(('kind', 'overrun')), name='one_overrun_per_hold'),
+        ),
+        migrations.AddConstraint(
+            model_name='transfer',
+            constraint=models.UniqueConstraint(models.F('credit'), condition=models.Q(('kind', 'signup')), name='one_welcome_per_wallet'),
         ),
         migrations.AddConstraint(
             model_name='transfer',

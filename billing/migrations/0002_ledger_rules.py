@@ -1,14 +1,25 @@
 """The ledger's rules, kept by PostgreSQL itself, whoever sends the statement.
 
-- A transfer is never updated, deleted or truncated.
-- A wallet's balance changes only with a transfer, and what it holds only with a hold: by the triggers below.
-- A hold is made pending, within what is available, and ends once.
+- A transfer is never updated, deleted or truncated; holds and accounts are never deleted.
+- A wallet's balance is what its newest transfer says, and what it holds is the sum of its pending holds: anything
+  else written there is refused, by whatever way it comes. Transfers and holds write it by the triggers below.
+- Each kind of transfer runs between the accounts that are its own, so one side is always the house.
+- A purchase credits what its order says to who ordered it; reversals take back no more than that.
+- A hold is made pending, within what is available, ends once, and is charged in the transaction that settles it.
 - A wallet goes below zero only by a reversal (refund or dispute); a charge is covered by its hold.
+
+A superuser can switch triggers off and an owner can drop them: `ledger_audit` proves that neither has happened, and
+adds everything up without them.
 """
 
 from django.db import migrations
 
 RULES = """
+-- The functions below find the ledger where it is made now, and a session's own temporary tables last: one that is
+-- named like a table of the ledger must not be taken for it.
+SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+
 CREATE FUNCTION billing_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% on % is refused: the ledger is append-only', TG_OP, TG_TABLE_NAME
@@ -28,19 +39,41 @@ CREATE TRIGGER account_is_never_deleted BEFORE DELETE ON billing_account
 CREATE TRIGGER account_is_never_truncated BEFORE TRUNCATE ON billing_account
     FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse();
 
+-- The order of ids is the order of a wallet's transfers, so nobody chooses one.
+ALTER TABLE billing_transfer ALTER COLUMN id SET GENERATED ALWAYS;
 
-CREATE FUNCTION billing_account_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+
+CREATE FUNCTION billing_account_guard() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    told bigint;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW.balance <> 0 OR NEW.held <> 0 THEN
             RAISE EXCEPTION 'an account is opened empty' USING ERRCODE = 'check_violation';
         END IF;
-    ELSIF NEW.id <> OLD.id OR NEW.kind <> OLD.kind THEN
-        RAISE EXCEPTION 'an account does not change its kind' USING ERRCODE = 'check_violation';
-    ELSIF (NEW.balance <> OLD.balance OR NEW.held <> OLD.held) AND pg_trigger_depth() < 2 THEN
-        -- Depth 1 is a statement of a client's own; transfers and holds come here from their triggers.
-        RAISE EXCEPTION 'a balance follows its transfers and holds and cannot be written'
+        RETURN NEW;
+    END IF;
+    IF NEW.id <> OLD.id OR NEW.kind <> OLD.kind
+        OR NEW.user_id IS NOT NULL AND NEW.user_id IS DISTINCT FROM OLD.user_id THEN
+        RAISE EXCEPTION 'an account does not change its kind, and a wallet is not given to another person'
             USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.balance <> OLD.balance THEN
+        SELECT balance_after INTO told FROM billing_transfer WHERE id = GREATEST(
+            (SELECT max(id) FROM billing_transfer WHERE debit_id = NEW.id),
+            (SELECT max(id) FROM billing_transfer WHERE credit_id = NEW.id)
+        );
+        IF NEW.balance <> COALESCE(told, 0) THEN
+            RAISE EXCEPTION 'a balance of % is refused: by its newest transfer it is %', NEW.balance, COALESCE(told, 0)
+                USING ERRCODE = 'check_violation';
+        END IF;
+    END IF;
+    IF NEW.held <> OLD.held THEN
+        SELECT sum(amount) INTO told FROM billing_hold WHERE account_id = NEW.id AND state = 'pending';
+        IF NEW.held <> COALESCE(told, 0) THEN
+            RAISE EXCEPTION 'holding % is refused: the pending holds are %', NEW.held, COALESCE(told, 0)
+                USING ERRCODE = 'check_violation';
+        END IF;
     END IF;
     RETURN NEW;
 END $$;
@@ -48,34 +81,61 @@ CREATE TRIGGER account_guard BEFORE INSERT OR UPDATE ON billing_account
     FOR EACH ROW EXECUTE FUNCTION billing_account_guard();
 
 
-CREATE FUNCTION billing_transfer_apply() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION billing_transfer_apply() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    credited bigint;
-    debited bigint;
-    blocked bigint;
-    covered bigint;
+    payer text := (SELECT kind FROM billing_account WHERE id = NEW.debit_id);
+    payee text := (SELECT kind FROM billing_account WHERE id = NEW.credit_id);
+    wallet billing_account;
+    due bigint;
 BEGIN
-    UPDATE billing_account SET balance = balance + NEW.amount
-        WHERE id = NEW.credit_id AND kind = 'wallet' RETURNING balance INTO credited;
-    UPDATE billing_account SET balance = balance - NEW.amount
-        WHERE id = NEW.debit_id AND kind = 'wallet' RETURNING balance, held INTO debited, blocked;
-    IF credited IS NOT NULL AND debited IS NOT NULL THEN
-        RAISE EXCEPTION 'a transfer has a house account on one side' USING ERRCODE = 'check_violation';
+    IF ((NEW.kind, payer, payee) IN (
+        ('signup', 'signup', 'wallet'),
+        ('purchase', 'stripe', 'wallet'),
+        ('charge', 'wallet', 'usage'),
+        ('overrun', 'overruns', 'usage'),
+        ('adjustment', 'adjustments', 'wallet'), ('adjustment', 'wallet', 'adjustments'),
+        ('refund', 'wallet', 'stripe'), ('refund', 'stripe', 'wallet'),
+        ('dispute', 'wallet', 'stripe'), ('dispute', 'stripe', 'wallet')
+    )) IS NOT TRUE THEN
+        RAISE EXCEPTION 'a % does not run from % to %', NEW.kind, payer, payee USING ERRCODE = 'check_violation';
     END IF;
-    IF debited IS NOT NULL AND NEW.kind = 'charge' THEN
-        SELECT amount INTO covered FROM billing_hold
-            WHERE id = NEW.hold_id AND account_id = NEW.debit_id AND state = 'settled';
-        IF covered IS NULL OR covered < NEW.amount THEN
+
+    IF payee = 'wallet' THEN
+        UPDATE billing_account SET balance = balance + NEW.amount WHERE id = NEW.credit_id RETURNING * INTO wallet;
+    ELSIF payer = 'wallet' THEN
+        UPDATE billing_account SET balance = balance - NEW.amount WHERE id = NEW.debit_id RETURNING * INTO wallet;
+    END IF;
+    IF NEW.balance_after IS DISTINCT FROM wallet.balance THEN
+        RAISE EXCEPTION 'balance_after is %, the wallet has %', NEW.balance_after, wallet.balance
+            USING ERRCODE = 'check_violation';
+    END IF;
+
+    IF NEW.kind = 'purchase' THEN
+        PERFORM FROM billing_order WHERE id = NEW.order_id AND credits_microcredits = NEW.amount
+            AND user_id IS NOT DISTINCT FROM wallet.user_id;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'a purchase credits what its order says to who ordered it' USING ERRCODE = 'check_violation';
+        END IF;
+    ELSIF NEW.kind = 'charge' THEN
+        PERFORM FROM billing_hold
+            WHERE id = NEW.hold_id AND account_id = NEW.debit_id AND state = 'settled' AND amount >= NEW.amount;
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'a charge needs a settled hold of this wallet that covers it'
                 USING ERRCODE = 'check_violation';
         END IF;
-    ELSIF debited - blocked < 0 AND NEW.kind NOT IN ('refund', 'dispute') THEN
-        RAISE EXCEPTION 'the wallet does not have so many credits available'
-            USING ERRCODE = 'check_violation';
-    END IF;
-    IF NEW.balance_after IS DISTINCT FROM COALESCE(credited, debited) THEN
-        RAISE EXCEPTION 'balance_after is %, the wallet has %', NEW.balance_after, COALESCE(credited, debited)
-            USING ERRCODE = 'check_violation';
+    ELSIF NEW.kind = 'adjustment' AND payer = 'wallet' AND wallet.balance < wallet.held THEN
+        RAISE EXCEPTION 'the wallet does not have so many credits available' USING ERRCODE = 'check_violation';
+    ELSIF NEW.kind IN ('refund', 'dispute') THEN
+        -- What is left of the purchase: never less than nothing, never more than was bought.
+        SELECT sum(CASE WHEN credit_id = wallet.id THEN amount ELSE -amount END) INTO due
+            FROM billing_transfer WHERE order_id = NEW.order_id AND kind IN ('purchase', 'refund', 'dispute')
+            AND wallet.id IN (debit_id, credit_id);
+        PERFORM FROM billing_transfer WHERE order_id = NEW.order_id AND kind = 'purchase'
+            AND credit_id = wallet.id AND due BETWEEN 0 AND amount;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'a reversal takes back, or gives back, a part of a purchase of this wallet'
+                USING ERRCODE = 'check_violation';
+        END IF;
     END IF;
     RETURN NULL;
 END $$;
@@ -84,42 +144,60 @@ CREATE TRIGGER transfer_apply AFTER INSERT ON billing_transfer
     FOR EACH ROW EXECUTE FUNCTION billing_transfer_apply();
 
 
-CREATE FUNCTION billing_hold_apply() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION billing_hold_apply() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    available bigint;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW.state <> 'pending' THEN
             RAISE EXCEPTION 'a hold begins pending' USING ERRCODE = 'check_violation';
         END IF;
-        UPDATE billing_account SET held = held + NEW.amount
-            WHERE id = NEW.account_id AND kind = 'wallet' AND balance - held >= NEW.amount;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'the wallet does not have so many credits available'
-                USING ERRCODE = 'check_violation';
-        END IF;
-    ELSE
-        IF OLD.state <> 'pending' OR NEW.state = 'pending'
-            OR ROW(NEW.id, NEW.account_id, NEW.amount, NEW.created_at)
-               IS DISTINCT FROM ROW(OLD.id, OLD.account_id, OLD.amount, OLD.created_at) THEN
-            RAISE EXCEPTION 'a hold ends once and does not change otherwise' USING ERRCODE = 'check_violation';
-        END IF;
-        UPDATE billing_account SET held = held - OLD.amount WHERE id = OLD.account_id;
+    ELSIF OLD.state <> 'pending' OR NEW.state = 'pending'
+        OR ROW(NEW.id, NEW.account_id, NEW.amount, NEW.created_at)
+           IS DISTINCT FROM ROW(OLD.id, OLD.account_id, OLD.amount, OLD.created_at) THEN
+        RAISE EXCEPTION 'a hold ends once and does not change otherwise' USING ERRCODE = 'check_violation';
+    END IF;
+    -- Locked before it is added up, so that no other hold can come between.
+    PERFORM FROM billing_account WHERE id = NEW.account_id FOR NO KEY UPDATE;
+    UPDATE billing_account SET held = (
+        SELECT COALESCE(sum(amount), 0) FROM billing_hold WHERE account_id = NEW.account_id AND state = 'pending'
+    ) WHERE id = NEW.account_id AND kind = 'wallet' RETURNING balance - held INTO available;
+    IF TG_OP = 'INSERT' AND (available >= 0) IS NOT TRUE THEN
+        RAISE EXCEPTION 'the wallet does not have so many credits available' USING ERRCODE = 'check_violation';
     END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER hold_apply AFTER INSERT OR UPDATE ON billing_hold
     FOR EACH ROW EXECUTE FUNCTION billing_hold_apply();
+
+
+CREATE FUNCTION billing_hold_charged() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM billing_transfer WHERE hold_id = NEW.id AND kind = 'charge';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a hold is charged in the transaction that settles it, or else released'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+-- At the commit. A charge that came later would find its credits spent.
+CREATE CONSTRAINT TRIGGER hold_is_charged AFTER UPDATE ON billing_hold DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.state = 'settled') EXECUTE FUNCTION billing_hold_charged();
 """
 
 WITHOUT_RULES = """
+DROP TRIGGER hold_is_charged ON billing_hold;
 DROP TRIGGER hold_apply ON billing_hold;
 DROP TRIGGER transfer_apply ON billing_transfer;
 DROP TRIGGER account_guard ON billing_account;
+ALTER TABLE billing_transfer ALTER COLUMN id SET GENERATED BY DEFAULT;
 DROP TRIGGER account_is_never_truncated ON billing_account;
 DROP TRIGGER account_is_never_deleted ON billing_account;
 DROP TRIGGER hold_is_never_truncated ON billing_hold;
 DROP TRIGGER hold_is_never_deleted ON billing_hold;
 DROP TRIGGER transfer_is_never_truncated ON billing_transfer;
 DROP TRIGGER transfer_is_never_changed ON billing_transfer;
+DROP FUNCTION billing_hold_charged();
 DROP FUNCTION billing_hold_apply();
 DROP FUNCTION billing_transfer_apply();
 DROP FUNCTION billing_account_guard();

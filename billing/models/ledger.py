@@ -54,6 +54,7 @@ class Account(models.Model):
             ),
             models.CheckConstraint(condition=Q(held__gte=0), name="held_is_never_negative"),
         ]
+        permissions = [("adjust_credits", "Can give and take people's credits")]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}{f' of {self.user}' if self.user_id else ''}"
@@ -129,13 +130,16 @@ class Transfer(models.Model):
             models.CheckConstraint(condition=Q(amount__gt=0), name="transfer_amount_is_positive"),
             models.CheckConstraint(condition=~Q(debit=F("credit")), name="transfer_has_two_accounts"),
             models.CheckConstraint(
-                condition=~Q(kind="charge") | Q(hold__isnull=False), name="charge_settles_a_hold"
+                condition=~Q(kind__in=["charge", "overrun"]) | Q(hold__isnull=False),
+                name="charges_and_overruns_settle_a_hold",
             ),
             models.CheckConstraint(
                 condition=~Q(kind="purchase") | Q(order__isnull=False), name="purchase_fulfils_an_order"
             ),
             models.CheckConstraint(condition=~Q(kind="adjustment") | ~Q(reason=""), name="adjustment_has_a_reason"),
             models.UniqueConstraint("hold", condition=Q(kind="charge"), name="one_charge_per_hold"),
+            models.UniqueConstraint("hold", condition=Q(kind="overrun"), name="one_overrun_per_hold"),
+            models.UniqueConstraint("credit", condition=Q(kind="signup"), name="one_welcome_per_wallet"),
             models.UniqueConstraint("order", condition=Q(kind="purchase"), name="one_purchase_per_order"),
         ]
         indexes = [

@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from billing.credits import to_credits
+
 
 class Pack(models.Model):
     """A bundle of credits at a price."""
@@ -74,6 +76,10 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return f"Order {self.id}"
+
+    @property
+    def credits(self) -> Decimal:
+        return to_credits(self.credits_microcredits)
 
 
 class StripeEvent(models.Model):

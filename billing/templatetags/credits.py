@@ -1,11 +1,11 @@
 """How credits and prices are written on pages, and how the wallet's bar is drawn."""
 
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 from django import template
 
-from billing.credits import as_string, to_credits
+from billing.credits import MICROCREDITS_PER_CREDIT, as_string, to_credits
 from billing.models import Account, Transfer
 
 register = template.Library()
@@ -13,12 +13,21 @@ register = template.Library()
 BAR_WIDTH = 84
 CURRENCY_SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
 CURRENCIES_WITHOUT_CENTS = {"jpy", "krw", "vnd", "clp"}
+ROUNDING = {"down": ROUND_FLOOR, "up": ROUND_CEILING, "nearest": ROUND_HALF_UP}
 
 
 @register.filter
-def credits(microcredits: int) -> str:
-    """Microcredits as "1,058.42": rounded towards less, so that a balance never reads higher than it is."""
-    return f"{to_credits(microcredits).quantize(Decimal('0.01'), ROUND_FLOOR):,}"
+def credits(microcredits: int, rounding: str = "down") -> str:
+    """Microcredits as people read them: two places, or two significant digits below a tenth of a credit.
+
+    A balance rounds down, so that it is never overstated, and a limit up, so that it is never broken.
+    static/js/lib/credits.js writes amounts the same way.
+    """
+    places = 2
+    if 0 < abs(microcredits) < MICROCREDITS_PER_CREDIT // 10:
+        places = min(6, 8 - len(str(abs(microcredits))))
+    amount = to_credits(microcredits).quantize(Decimal(1).scaleb(-places), ROUNDING[rounding])
+    return f"{amount:,f}".replace("-", "−")
 
 
 @register.filter
@@ -62,7 +71,9 @@ class WalletBar:
 @register.simple_tag
 def wallet_bar(wallet: Account) -> WalletBar:
     """The bar of a wallet, full at what it had after its last top-up."""
-    last = Transfer.objects.filter(credit=wallet).order_by("-id").values_list("balance_after", flat=True).first()
+    last = (
+        Transfer.objects.filter(credit=wallet).order_by("-id").values_list("balance_after", flat=True).first()
+    )
     full = max(last or 0, wallet.balance, 1)
     available = _share(max(wallet.available, 0), full)
     held = min(_share(wallet.held, full), BAR_WIDTH - available)

@@ -48,6 +48,7 @@ class Conversation(models.Model):
         indexes = [
             models.Index(fields=["user", "archived", "-pinned", "-updated_at", "-id"], name="conversations_listed"),
         ]
+        permissions = [("read_messages", "Can read what people wrote")]
 
     def __str__(self) -> str:
         return self.title or "New chat"
@@ -187,4 +188,7 @@ class Turn(models.Model):
 
     @property
     def duration_ms(self) -> int | None:
-        return None if self.ended_at is None else round((self.ended_at - self.created_at).total_seconds() * 1000)
+        """From its first row to its last, if it has ended; 0 should the database's clock have been set back."""
+        if self.ended_at is None:
+            return None
+        return max(0, round((self.ended_at - self.created_at).total_seconds() * 1000))

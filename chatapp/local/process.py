@@ -6,6 +6,7 @@ stranger. Two things use it: a reaper, which ends a run's children as soon as th
 included), and the next run, which ends what even the reaper could not.
 """
 
+import contextlib
 import os
 import pwd
 import random
@@ -120,11 +121,14 @@ class Program:
         """End it in good order, or after `grace_seconds` in any order, with all it started."""
         self.ask_to_stop()
         if self.process is not None:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(grace_seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        self.end()
+
+    def end(self) -> None:
+        """End it at once, and whatever it started."""
+        self.kill()
+        if self.process is not None:
             end(self._members())
 
     def kill(self) -> None:
@@ -132,6 +136,13 @@ class Program:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    @property
+    def how_it_ended(self) -> str:
+        code = self.process.returncode if self.process is not None else None
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with status {code}"
 
     def _members(self) -> list[psutil.Process]:
         """What is left of its session: the pid of a session's leader is not given away while a member lives."""
@@ -201,14 +212,15 @@ def reap(mark: str, remove: str) -> None:
         shutil.rmtree(remove, ignore_errors=True)
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on, below those that the kernel hands to outgoing connections.
+def free_port(wanted_by: str = "") -> int:
+    """A loopback port nobody listens on; for the same `wanted_by` the same one, as long as it can be had.
 
-    A server of ours that is started again must find its port free: one that the kernel gives away could be the
-    near end of somebody's connection by then.
+    It lies below those that the kernel hands to outgoing connections: a server that is started again must not find
+    its port taken by the near end of somebody's connection.
     """
+    choice = random.Random(wanted_by) if wanted_by else random.Random()  # noqa: S311
     for _ in range(200):
-        port = random.randint(20000, 32000)  # noqa: S311
+        port = choice.randint(20000, 32000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

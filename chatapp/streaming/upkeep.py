@@ -15,7 +15,7 @@ from django.db.utils import InterfaceError, OperationalError
 from redis.asyncio import Redis
 
 from chatapp.conversations.models import Turn
-from chatapp.db import in_db
+from chatapp.db import at_once_in_db
 from chatapp.streaming import journal, live
 from chatapp.streaming.events import Ending
 
@@ -58,12 +58,14 @@ async def beat() -> None:
     """Tell the database that the turns here are alive, and learn which of them are to stop."""
     while live.here:
         try:
-            stopping = await in_db(_heartbeat, list(live.here))
+            asked = [turn.id for turn in live.here.values() if turn.ending is None]
+            stopping = await at_once_in_db(_heartbeat, asked)
         except (OperationalError, InterfaceError) as error:
             log.warning("heartbeat failed", error=type(error).__name__)
         else:
-            for turn_id, stop in stopping.items():
-                if stop and turn_id in live.here:
+            for turn_id in asked:
+                # A turn that the database no longer has as running was swept: whatever it still says is lost.
+                if stopping.get(turn_id, True) and turn_id in live.here:
                     live.here[turn_id].leave("stopped")
         await asyncio.sleep(HEARTBEAT_SECONDS)
 

@@ -1,8 +1,13 @@
-// Draws a balance into every wallet of the page (templates/parts/wallet.html).
-
-/** @typedef {{available: string, held: string}} Balance Credits as decimal strings with six places. */
+/**
+ * Draws a balance into every wallet of the page (templates/parts/wallet.html).
+ *
+ * @import { Balance } from "#lib/shapes.js"
+ */
+import { formatCredits, toMicrocredits } from "#lib/credits.js";
 
 const BAR_WIDTH = 84;
+/** Anything at all is seen: a hold of a thousandth would otherwise be less than a pixel. */
+const LEAST_WIDTH = 2;
 
 /**
  * Show `balance` in all wallets below `root`: the bar, the words and the data attributes.
@@ -16,25 +21,14 @@ export function showWallet(balance, root = document) {
 }
 
 /**
- * Credits for people: two places, rounded towards less so that a balance never reads higher than it is.
- * @param {string} credits
- */
-export function inWords(credits) {
-  return (Math.floor(Number(credits) * 100 + 1e-6) / 100).toLocaleString("en", {
-    minimumFractionDigits: 2,
-    maximumFractionDigits: 2,
-  });
-}
-
-/**
- * Widths of the two pieces of the bar, each at least visible when there is anything to see.
- * @param {number} available
- * @param {number} held
- * @param {number} full
+ * Widths of the bar's two pieces, in microcredits out of `full`.
+ * @param {bigint} available
+ * @param {bigint} held
+ * @param {bigint} full
  */
 export function pieces(available, held, full) {
-  const share = (/** @type {number} */ part) =>
-    part > 0 ? Math.min(Math.max((part / full) * BAR_WIDTH, 2), BAR_WIDTH) : 0;
+  const share = (/** @type {bigint} */ part) =>
+    part > 0n ? Math.min(Math.max((Number(part) / Number(full)) * BAR_WIDTH, LEAST_WIDTH), BAR_WIDTH) : 0;
   const yours = share(available);
   return { available: yours, held: Math.min(share(held), BAR_WIDTH - yours) };
 }
@@ -44,11 +38,14 @@ export function pieces(available, held, full) {
  * @param {Balance} balance
  */
 function draw(wallet, balance) {
-  const available = Number(balance.available);
-  const held = Number(balance.held);
+  const available = toMicrocredits(balance.available);
+  const held = toMicrocredits(balance.held);
   // A top-up raises what the whole bar stands for; spending does not lower it.
-  const full = Math.max(Number(wallet.dataset.full), available + held, 1e-6);
-  Object.assign(wallet.dataset, { available: balance.available, held: balance.held, full: String(full) });
+  const before = toMicrocredits(wallet.dataset.full ?? "0");
+  const full = available + held > before ? available + held : before;
+  wallet.dataset.available = balance.available;
+  wallet.dataset.held = balance.held;
+  if (full > before) wallet.dataset.full = exact(full);
 
   const widths = pieces(available, held, full);
   wallet.querySelector('[data-wallet-bar="available"]')?.setAttribute("width", String(widths.available));
@@ -57,10 +54,19 @@ function draw(wallet, balance) {
   hatch?.setAttribute("width", String(widths.held));
 
   const words = wallet.querySelector('[data-wallet-text="available"]');
-  if (words) words.textContent = inWords(balance.available);
+  if (words) words.textContent = formatCredits(available, "down");
   const aside = /** @type {HTMLElement | null} */ (wallet.querySelector('[data-wallet-text="held"]'));
   if (aside) {
-    aside.textContent = ` · ${inWords(balance.held)} held`;
-    aside.hidden = held === 0;
+    aside.textContent = ` · ${formatCredits(held, "up")} held`;
+    aside.hidden = held === 0n;
   }
+}
+
+/**
+ * The form of the API: six places.
+ * @param {bigint} microcredits not negative
+ */
+function exact(microcredits) {
+  const digits = String(microcredits).padStart(7, "0");
+  return `${digits.slice(0, -6)}.${digits.slice(-6)}`;
 }

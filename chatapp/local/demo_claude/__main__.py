@@ -31,9 +31,9 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(demo, options))
     except OSError as error:
-        print(
-            f"demo claude: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr
-        )
+        # uvloop puts a sentence around the reason; the number alone gives the system's own words.
+        reason = os.strerror(error.errno) if error.errno else error
+        print(f"demo claude: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 1
     return 0
 
@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m chatapp.local.demo_claude",
         description="A stand-in for Anthropic's Messages API.",
-        epilog="DEMO_CLAUDE may hold more directives, one per line. The message `[[demo: help]]` lists them.",
+        epilog="DEMO_CLAUDE_DIRECTIVES may hold more, one per line. The message `[[demo: help]]` lists them.",
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
@@ -80,7 +80,7 @@ def _options() -> argparse.Namespace:
 
 
 def _changes(options: argparse.Namespace) -> list[Changes]:
-    lines = [*os.environ.get("DEMO_CLAUDE", "").splitlines(), *options.directive]
+    lines = [*os.environ.get("DEMO_CLAUDE_DIRECTIVES", "").splitlines(), *options.directive]
     return [directives.from_line(line) for line in lines if line.strip()]
 
 

@@ -19,6 +19,7 @@ from .server import Demo
 from .serving import serve
 
 START_SECONDS = 15.0
+STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class DemoClaude:
     """
 
     def __init__(self, *lines: str, api_key: str = "", host: str = "127.0.0.1", port: int = 0) -> None:
-        """`lines` are directives for every reply. Nothing runs before `start`."""
+        """`lines` are directives for every reply.
+
+        Nothing runs before `start`; to direct one that is running already, set `url` instead.
+        """
         self.url = ""
         self._lines = lines
         self._api_key = api_key
@@ -111,6 +115,12 @@ class DemoClaude:
             raise TimeoutError(f"{count} requests {state} were awaited at {path}; there are {states}")
         return found
 
+    async def until(
+        self, state: str, *, count: int = 1, path: str = "/v1/messages", seconds: float = 10.0
+    ) -> list[LoggedRequest]:
+        """`wait_for` without blocking the event loop, which may have a connection to close meanwhile."""
+        return await asyncio.to_thread(self.wait_for, state, count=count, path=path, seconds=seconds)
+
     def advance_clock(self, seconds: float) -> None:
         """Lets the prompt cache grow older."""
         self._post("/demo/clock", {"seconds": seconds})
@@ -154,7 +164,8 @@ class _Thread:
 
     def start_and_wait(self) -> str:
         self._thread.start()
-        self._ready.wait(START_SECONDS)
+        if not self._ready.wait(START_SECONDS):
+            raise TimeoutError("the demo Claude did not start")
         if self._failure is not None:
             raise self._failure
         return self._url
@@ -198,4 +209,8 @@ class _Process:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()

@@ -4,7 +4,8 @@ Each directive is a function below: its name, its arguments with their defaults,
 promises. All are understood
 
 - in the last user message: `[[demo: cut after=20]]`, as many as needed;
-- on the command line and in the environment, one per `--directive` or per line of `DEMO_CLAUDE`: `pace 9`;
+- on the command line and in the environment, one per `--directive` or per line of
+  `DEMO_CLAUDE_DIRECTIVES`: `pace 9`;
 - as JSON, where arguments keep their types: `{"deltas": ["Hel", "lo"], "cut": {"after": 1}}`.
 """
 
@@ -323,7 +324,11 @@ def _call(name: str, positional: list[Any], named: dict[str, Any]) -> Changes:
     except TypeError as mismatch:
         raise DirectiveError(f"{name}: {mismatch}") from mismatch
     for key, value in bound.arguments.items():
-        bound.arguments[key] = _converted(f"{name}: {key}", value, signature.parameters[key].annotation)
+        converted = _converted(f"{name}: {key}", value, signature.parameters[key].annotation)
+        # Usage may be reported as absurd as can be; no count and no time can be negative, or NaN.
+        if directive is not usage and isinstance(converted, int | float) and not converted >= 0:
+            raise DirectiveError(f"{name}: {key}: {value!r} does not fit")
+        bound.arguments[key] = converted
     return directive(*bound.args, **bound.kwargs)
 
 

@@ -62,7 +62,7 @@ class Entry:
             "request_id": self.request_id,
             "method": self.method,
             "path": self.path,
-            "headers": dict(self.headers),
+            "headers": {name.lower(): value for name, value in self.headers.items()},
             "body": body,
             "started_at": self.started_at,
             "ended_at": self.ended_at,

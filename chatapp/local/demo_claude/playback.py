@@ -17,6 +17,9 @@ from .script import CleanEnd, Cut, ErrorEvent, Fault, Garbage, Script, Stall, Un
 # Without a pace, other requests get a turn after this many events.
 UNPACED_BURST = 64
 
+# uvloop's timers round to a millisecond: less than that is not worth waiting for, and would spin.
+CLOCK_TICK_SECONDS = 0.001
+
 # Stands for the proof that a thinking block is the model's own. Only its shape is meant.
 SIGNATURE = "ZGVtby1jbGF1ZGUtdGhpbmtpbmctc2lnbmF0dXJl" * 4
 
@@ -45,9 +48,7 @@ class Wire:
 
     async def send(self, event: bytes) -> None:
         """Sends one event; waits while the reader does not keep up."""
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client is gone")
+        transport = self._transport()
         data = b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event
         if self._drip_bytes:
             await self._drip(transport, data)
@@ -69,10 +70,10 @@ class Wire:
     async def wait(self, seconds: float) -> None:
         """Lets time go by from when the last wait was over, with pings when they are due."""
         self._due += seconds
-        while (now := self._loop.time()) < self._due:
+        while (left := self._due - (now := self._loop.time())) > CLOCK_TICK_SECONDS:
             if now >= self._next_ping:
                 await self.ping()
-            await asyncio.sleep(min(self._due, self._next_ping) - now)
+            await silence(min(left, self._next_ping - now))
 
     async def ping(self) -> None:
         """Sends a ping."""
@@ -84,14 +85,17 @@ class Wire:
         await silence(seconds)
         self._due = self._loop.time()
 
-    async def cut(self, event: bytes, *, reset: bool) -> None:
+    def cut(self, event: bytes, *, reset: bool) -> None:
         """Closes the connection in the middle of `event`."""
+        half = event[: len(event) // 2]
+        self._transport().write(b"%x\r\n%b" % (len(event), half) if self._chunked else half)
+        close(self._request.transport, reset=reset)
+
+    def _transport(self) -> asyncio.Transport:
         transport = self._request.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        chunk = b"%x\r\n%b" % (len(event), event[: len(event) // 2])
-        transport.write(chunk if self._chunked else event[: len(event) // 2])
-        close(transport, reset=reset)
+        return transport
 
     async def _drip(self, transport: asyncio.Transport, data: bytes) -> None:
         for start in range(0, len(data), self._drip_bytes):
@@ -106,8 +110,10 @@ async def silence(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-def close(transport: asyncio.Transport, *, reset: bool) -> None:
+def close(transport: asyncio.Transport | None, *, reset: bool) -> None:
     """Ends a connection without ending the response: in order, or with a TCP reset."""
+    if transport is None:
+        return
     if reset:
         # A socket that does not linger answers its own closing with RST.
         transport.get_extra_info("socket").setsockopt(
@@ -191,8 +197,9 @@ class Performance:
                 "stop_details": reply.stop_details,
             },
         }
-        if self._script.usage_only != "start":
-            ending["usage"] = reply.final_usage()
+        usage = reply.final_usage()
+        if usage is not None:
+            ending["usage"] = usage
         await self._wire.send(events.event(ending))
         if self._script.last_event == "message_stop":
             raise BrokenOff
@@ -207,7 +214,7 @@ class Performance:
         wire = self._wire
         match fault:
             case Cut(reset=reset):
-                await wire.cut(events.text_deltas(self._index)(" never to be read"), reset=reset)
+                wire.cut(events.text_deltas(self._index)(" never to be read"), reset=reset)
                 raise BrokenOff
             case Stall(seconds=seconds):
                 await wire.fall_silent(seconds)

@@ -60,7 +60,7 @@ class Block:
         content = self.content
         if not isinstance(content, str):
             content = json.dumps(content, sort_keys=True, ensure_ascii=False)
-        return f"{self.place}\0{content}\0".encode()
+        return f"{self.place}\0{content}\0".encode(errors="surrogatepass")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """A reply before it is performed: its exact deltas, their tokens, why it stops, and the usage it reports."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import answers, directives, tokens
 from .prompt import Prompt
@@ -30,8 +31,7 @@ _SPEAKER = re.compile(r"^\W*(user|human|person)\b\W*", re.IGNORECASE)
 _WHEN_NOTHING_IS_ASKED = "Explain double entry."
 
 
-@dataclass(frozen=True)
-class Delta:
+class Delta(NamedTuple):
     """A piece of text and the output tokens it counts for."""
 
     text: str
@@ -53,7 +53,8 @@ class Reply:
     stop_reason: str
     stop_sequence: str | None
     input_usage: InputUsage
-    overrides: dict[str, int]
+    usage_overrides: Mapping[str, int]
+    usage_only: str
 
     @property
     def thinking_tokens(self) -> int:
@@ -72,10 +73,15 @@ class Reply:
 
     def start_usage(self) -> dict[str, Any]:
         """`usage` as `message_start` tells it: exact input, and a placeholder for the output."""
-        return {**self._input(), "output_tokens": OUTPUT_PLACEHOLDER, "service_tier": "standard"}
+        numbers = self._input()
+        if self.usage_only == "delta":
+            numbers = {**dict.fromkeys(numbers, 0), "cache_creation": None}
+        return {**numbers, "output_tokens": OUTPUT_PLACEHOLDER, "service_tier": "standard"}
 
-    def final_usage(self) -> dict[str, Any]:
+    def final_usage(self) -> dict[str, Any] | None:
         """`usage` as `message_delta` tells it: cumulative, without the split by lifetime."""
+        if self.usage_only == "start":
+            return None
         numbers = self._input()
         del numbers["cache_creation"]
         return {**numbers, **self._output()}
@@ -86,7 +92,7 @@ class Reply:
 
     def _input(self) -> dict[str, Any]:
         def number(name: str, true_value: int) -> int:
-            return self.overrides.get(name, true_value)
+            return self.usage_overrides.get(name, true_value)
 
         written_5m = number("ephemeral_5m_input_tokens", self.input_usage.written_5m)
         written_1h = number("ephemeral_1h_input_tokens", self.input_usage.written_1h)
@@ -102,7 +108,7 @@ class Reply:
 
     def _output(self) -> dict[str, Any]:
         return {
-            "output_tokens": self.overrides.get("output_tokens", self.output_tokens),
+            "output_tokens": self.usage_overrides.get("output_tokens", self.output_tokens),
             "output_tokens_details": {"thinking_tokens": self.thinking_tokens},
         }
 
@@ -142,7 +148,8 @@ def compose(prompt: Prompt, script: Script, input_usage: InputUsage, asked_befor
         stop_reason=stop_reason,
         stop_sequence=stop_sequence,
         input_usage=input_usage,
-        overrides=dict(script.usage),
+        usage_overrides=script.usage,
+        usage_only=script.usage_only,
     )
 
 
@@ -168,8 +175,9 @@ def _text(prompt: Prompt, script: Script, asked_before: int) -> tuple[tuple[Delt
     if script.deltas is not None:
         return tuple(Delta(text, tokens.count(text)) for text in script.deltas), None
     if script.filler_tokens is not None:
-        filler = tokens.split(answers.filler(script.filler_tokens))
-        return _in_deltas(filler[: script.filler_tokens], script), None
+        # One more than may be sent is enough to be cut off.
+        wanted = min(script.filler_tokens, prompt.max_tokens + 1)
+        return _in_deltas(tokens.split(answers.filler(wanted))[:wanted], script), None
     text, stop_sequence = _until_stop(_words(prompt, script, asked_before), prompt.stop_sequences)
     return _in_deltas(tokens.split(text), script), stop_sequence
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import re
 import secrets
 import time
@@ -91,7 +92,7 @@ class Demo:
         except playback.BrokenOff:
             self.journal.move(entry, "faulted")
             response = web.Response()  # what was begun has been sent, or the connection is gone
-        except (asyncio.CancelledError, ConnectionError, web.RequestPayloadError):
+        except (asyncio.CancelledError, ConnectionError):
             self.journal.move(entry, "client_closed")
             raise
         finally:
@@ -103,7 +104,7 @@ class Demo:
         key = _api_key(request)
         if not key:
             raise ApiError(401, "x-api-key header is required")
-        if self._api_key and not secrets.compare_digest(key.encode(), self._api_key.encode()):
+        if not key.isascii() or self._api_key not in ("", key):
             raise ApiError(401)
         version = request.headers.get("anthropic-version", "")
         if not version:
@@ -203,15 +204,7 @@ class Demo:
         await response.prepare(request)
         entry.status = response.status
         self.journal.move(entry, "streaming")
-        start = composed.start_usage()
-        if script.usage_only == "delta":
-            start |= {
-                "input_tokens": 0,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "cache_creation": None,
-            }
-        message = _message(asked, [], None, None, None, start)
+        message = _message(asked, [], None, None, None, composed.start_usage())
         wire = playback.Wire(request, script)
         try:
             await playback.Performance(wire, composed, script, entry, message).play()
@@ -230,7 +223,7 @@ class Demo:
         for fault in composed.faults:
             match fault:
                 case Cut(reset=reset):
-                    _close(request, reset=reset)
+                    playback.close(request.transport, reset=reset)
                     raise playback.BrokenOff
                 case Stall(seconds=seconds):
                     await playback.silence(seconds)
@@ -270,22 +263,25 @@ class Demo:
         return web.json_response({"input_tokens": asked.tokens}, headers=self._headers(entry))
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
-        raw = await request.read()
+        try:
+            raw = await request.read()
+        except web.RequestPayloadError as error:
+            raise invalid("The request body could not be read.") from error
         self.journal.keep_body(request[ENTRY], raw)
         return prompt.decode(raw)
 
     async def _before_answering(self, request: web.Request, script: Script, asked: Prompt) -> None:
         """The faults that a request meets before its answer begins."""
-        await asyncio.sleep(script.wait_seconds)
+        await playback.silence(script.wait_seconds)
         match script.before:
             case Status(code, message, kind, retry_after):
                 raise ApiError(code, message, kind, retry_after)
             case TooLong():
                 raise prompt.prompt_too_long(asked.model.context_tokens + asked.tokens, asked.model)
             case Hang():
-                await asyncio.get_running_loop().create_future()
+                await playback.silence(math.inf)
             case Drop():
-                _close(request, reset=True)
+                playback.close(request.transport, reset=True)
                 raise playback.BrokenOff
 
     # --- models
@@ -334,11 +330,6 @@ def _api_key(request: web.Request) -> str:
     return request.headers.get("X-Api-Key", "").strip() or (
         token.strip() if scheme.lower() == "bearer" else ""
     )
-
-
-def _close(request: web.Request, *, reset: bool) -> None:
-    if request.transport is not None:
-        playback.close(request.transport, reset=reset)
 
 
 def _message(

@@ -1,10 +1,12 @@
 """Serving the demo until told to stop, from a process of its own or from a thread of a test's."""
 
 import asyncio
+import logging
 import resource
 from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from .server import Demo
 
@@ -25,6 +27,7 @@ async def serve(
     runner = web.AppRunner(
         demo.application(),
         access_log=None,
+        logger=_logger(),
         # A client that goes away ends its handler at once: that is how an aborted call is noticed.
         handler_cancellation=True,
         shutdown_timeout=SHUTDOWN_SECONDS,
@@ -38,6 +41,18 @@ async def serve(
         await stopped.wait()
     finally:
         await runner.cleanup()
+
+
+def _logger() -> logging.Logger:
+    """aiohttp's logger, without a traceback for each client that speaks no HTTP: that one gets a 400."""
+    logger = logging.getLogger(__name__)
+    logger.addFilter(_is_our_fault)
+    return logger
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 def allow_many_connections() -> None:

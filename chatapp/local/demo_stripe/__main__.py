@@ -46,6 +46,7 @@ def application(options: argparse.Namespace) -> web.Application:
     async def live(app: web.Application) -> AsyncIterator[None]:
         await deliveries.open()
         shop.resume()
+        logging.info("on %s, events to %s", public_url, options.webhook_url)
         yield
         await deliveries.close()
 

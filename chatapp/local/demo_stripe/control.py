@@ -1,8 +1,8 @@
 """`/demo/…`: how tests, and curious people, make it misbehave and look at what it did. All of it is JSON.
 
 PUT  /demo/faults       {"repeat": 20, "delay_seconds": 1, "drop": true, "hold": true, "reorder": 2,
-                         "forge": true, "api_version": "…", "timestamp_offset": -600, "types": ["…"]}: how
-                        webhooks go wrong from now on; {} ends it
+                         "forge": true, "api_version": "…", "timestamp_offset": -600, "retry_seconds": 0.1,
+                         "types": ["…"]}: how webhooks go wrong from now on; {} ends it
 POST /demo/release      {"last_first": true}: send what `hold` and `reorder` keep
 POST /demo/events       {"type": "…", "object": {…}} or {"type": "…", "session": "cs_…", "changes": {…}}: an
                         event of any type about anything
@@ -11,6 +11,8 @@ POST /demo/sessions/<id>/settle   {"outcome": "succeeded" or "failed"}: the bank
 PUT  /demo/api-faults   {"path": "/v1/…", "times": 1, "status": 500, "hang_seconds": 60,
                          "lose_answer": true}: how the API goes wrong for the next calls; {} ends it.
                         `lose_answer` does what was asked and cuts the connection instead of saying so
+PUT  /demo/bank         {"seconds": 3600}: how long a bank takes to answer
+POST /demo/reset        no faults, nothing held, nothing more to deliver, empty logs
 GET  /demo/deliveries   every attempt to deliver, with the answer
 GET  /demo/requests     every call of the API, with its idempotency key and status
 GET  /demo/idle         answers as soon as nothing is being delivered or waits for another attempt
@@ -53,6 +55,8 @@ class Control:
         return [
             web.put("/demo/faults", self.set_faults),
             web.put("/demo/api-faults", self.set_api_faults),
+            web.put("/demo/bank", self.set_bank),
+            web.post("/demo/reset", self.reset),
             web.post("/demo/release", self.release),
             web.post("/demo/events", self.make_event),
             web.post("/demo/events/{id}", self.deliver_again),
@@ -78,6 +82,17 @@ class Control:
     async def set_api_faults(self, request: web.Request) -> web.Response:
         asked = await request.json()
         self.api_faults = ApiFaults(**{"times": 1, **asked} if asked else {})
+        return web.json_response({})
+
+    async def set_bank(self, request: web.Request) -> web.Response:
+        self.shop.bank_seconds = float((await request.json())["seconds"])
+        return web.json_response({})
+
+    async def reset(self, request: web.Request) -> web.Response:
+        await self.deliveries.reset()
+        self.shop.deliver_no_more()
+        self.api_faults = ApiFaults()
+        self.requests.clear()
         return web.json_response({})
 
     async def release(self, request: web.Request) -> web.Response:
@@ -146,6 +161,8 @@ def api_faults(control: Control) -> Any:
         control.requests.append(seen)
         if fault.hang_seconds:
             await asyncio.sleep(fault.hang_seconds)
+            if request.transport is None:  # the caller gave up long ago
+                return web.Response(status=499)
         if fault.status:
             seen["status"] = fault.status
             body = {"error": {"type": "api_error", "message": "Demo Stripe was asked to fail."}}

@@ -37,6 +37,8 @@ class Faults:
     api_version: str | None = None
     timestamp_offset: int = 0
     """Seconds added to the signature's timestamp: negative is old, positive is from the future."""
+    retry_seconds: float | None = None
+    """Instead of the usual wait before a failed delivery is repeated."""
 
     def concern(self, event: Json) -> bool:
         return not self.types or event["type"] in self.types
@@ -72,10 +74,17 @@ class Deliveries:
             headers={"User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)"},
         )
 
-    async def close(self) -> None:
+    async def reset(self) -> None:
+        """As after the start: what was not delivered yet never will be."""
+        self.faults = NO_FAULTS
+        self._held.clear()
+        self.log.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        await self.reset()
         if self._http:
             await self._http.close()
 
@@ -118,7 +127,7 @@ class Deliveries:
 
     async def _deliver(self, event: Json, faults: Faults) -> None:
         await asyncio.sleep(faults.delay_seconds)
-        wait = self.retry_seconds
+        wait = self.retry_seconds if faults.retry_seconds is None else faults.retry_seconds
         for attempt in range(1, MOST_ATTEMPTS + 1):
             status = await self._post(event, faults, attempt)
             # Stripe would repeat a refused one (4xx) for days too; here that would only be noise.

@@ -51,7 +51,7 @@ async def _act(shop: Shop, request: web.Request) -> web.Response:
             outcome = "succeeded" if action == "bank" else "failed"
             return _see(_success(shop.pay_by_bank(id, outcome=outcome)))
         if action == "decline":
-            return _page(shop, id, error=shop.decline(id), status=402)
+            return _page(shop, id, error=shop.decline(id))
         cancel_url = shop.session(id)["cancel_url"]
         return _see(cancel_url) if action == "cancel" and cancel_url else _page(shop, id, status=400)
     except Refusal:

@@ -261,6 +261,12 @@ class Shop:
         self._announce(event)
         return event
 
+    def deliver_no_more(self) -> None:
+        """Give up what was not answered yet, also after a restart."""
+        for event in self.records.events.values():
+            event["pending_webhooks"] = 0
+        self.save()
+
     def delivered(self, id: str) -> None:
         """The endpoint has answered for good: nothing more to deliver, also after a restart."""
         event = self.records.events.get(id)

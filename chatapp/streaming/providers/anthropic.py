@@ -39,6 +39,10 @@ class Claude:
             http_client=anthropic.DefaultAioHttpClient(),
         )
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         async with await self._connect(prompt) as events:
             answer = Answer(request_id=events.response.headers.get("request-id", ""))

@@ -5,6 +5,7 @@
  *
  * @import { DoneEvent, ErrorEvent, Model, StartEvent, Turn, TurnEvent } from "#lib/shapes.js"
  */
+import { Disconnected } from "#lib/follow.js";
 import { Refusal } from "#chat/api.js";
 
 export class LiveTurn extends EventTarget {
@@ -22,7 +23,6 @@ export class LiveTurn extends EventTarget {
   firstWordMs = /** @type {number | null} */ (null);
   thoughtMs = /** @type {number | null} */ (null);
   #beganAt = performance.now();
-  #begunHere;
 
   /**
    * @param {string} id
@@ -35,7 +35,7 @@ export class LiveTurn extends EventTarget {
     this.id = id;
     this.conversation = conversation;
     this.model = model;
-    this.#begunHere = begunHere;
+    this.begunHere = begunHere;
   }
 
   get over() {
@@ -55,10 +55,11 @@ export class LiveTurn extends EventTarget {
       this.model = event.model;
       this.#tell("start");
     } else if (event.type === "thinking") {
+      this.#noteFirstWord();
       this.thinking += event.text;
       this.#tell("growth");
     } else if (event.type === "text") {
-      if (this.text === "" && this.#begunHere) this.firstWordMs = this.age;
+      this.#noteFirstWord();
       if (this.thinking !== "") this.thoughtMs ??= this.age;
       this.text += event.text;
       this.#tell("growth");
@@ -84,8 +85,11 @@ export class LiveTurn extends EventTarget {
     if (error instanceof Refusal) {
       const { code, message, available, needed, retryAfter } = error;
       this.refusal = { code, message, retryAfter, ...(available && needed ? { available, needed } : {}) };
+    } else if (error instanceof Disconnected) {
+      this.refusal = { code: this.started ? "connection_lost" : navigator.onLine ? "unreachable" : "offline" };
     } else {
-      this.refusal = { code: this.started ? "connection_lost" : navigator.onLine ? "unexpected" : "offline" };
+      this.refusal = { code: "unexpected" };
+      console.error(error);
     }
     this.#tell("refusal");
   }
@@ -114,6 +118,10 @@ export class LiveTurn extends EventTarget {
       duration_ms: null,
       error: failed ?? (refusal ? { code: refusal.code, message: refusal.message ?? "", retryable: true } : null),
     };
+  }
+
+  #noteFirstWord() {
+    if (this.begunHere) this.firstWordMs ??= this.age;
   }
 
   /** @param {string} type */

@@ -2,12 +2,13 @@
  * The turns that this page follows, each once, also while another conversation is shown: a turn that nobody follows
  * is ended by the server.
  *
- * Dispatches `change` when a turn begins, gets its ids or is over.
+ * Dispatches `begun` with each new LiveTurn as detail, and `change` when one begins, gets its ids, is being stopped or
+ * is over.
  *
  * @import { NewTurn } from "#lib/shapes.js"
  */
 import { followTurn } from "#lib/follow.js";
-import { api, Refusal } from "#chat/api.js";
+import { api } from "#chat/api.js";
 import { LiveTurn } from "#chat/live-turn.js";
 import { waitForNetwork } from "#chat/network.js";
 
@@ -18,11 +19,6 @@ export class Turns extends EventTarget {
   /** @param {string} id */
   get(id) {
     return this.#live.get(id);
-  }
-
-  /** @param {string | null} conversation */
-  runningIn(conversation) {
-    return [...this.#live.values()].find((live) => live.conversation === conversation && conversation !== null);
   }
 
   /**
@@ -50,18 +46,26 @@ export class Turns extends EventTarget {
    * @param {LiveTurn} live
    */
   async stop(live) {
-    live.stopping = true;
-    live.dispatchEvent(new Event("connection"));
+    this.#setStopping(live, true);
     // Before its start there is nothing to stop yet.
     if (!live.started) await startOrRefusal(live);
     if (live.over) return;
     try {
       await api.stop(live.id);
     } catch (error) {
-      live.stopping = false;
-      live.dispatchEvent(new Event("connection"));
+      this.#setStopping(live, false);
       throw error;
     }
+  }
+
+  /**
+   * @param {LiveTurn} live
+   * @param {boolean} stopping
+   */
+  #setStopping(live, stopping) {
+    live.stopping = stopping;
+    live.dispatchEvent(new Event("connection"));
+    this.#changed();
   }
 
   /**
@@ -70,6 +74,7 @@ export class Turns extends EventTarget {
    */
   #follow(live, begin) {
     this.#live.set(live.id, live);
+    this.dispatchEvent(new CustomEvent("begun", { detail: live }));
     void this.#read(live, begin);
     this.#changed();
     return live;
@@ -95,7 +100,6 @@ export class Turns extends EventTarget {
     } catch (error) {
       this.#live.delete(live.id);
       live.refuse(error);
-      if (!(error instanceof Refusal) && navigator.onLine) console.error(error);
     }
     this.#changed();
   }

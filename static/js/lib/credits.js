@@ -32,6 +32,15 @@ export function toMicrocredits(amount) {
 }
 
 /**
+ * The form of every amount in the API: "12.340000".
+ * @param {bigint} microcredits
+ */
+export function toAmount(microcredits) {
+  const digits = String(microcredits < 0n ? -microcredits : microcredits).padStart(7, "0");
+  return `${microcredits < 0n ? "-" : ""}${digits.slice(0, -6)}.${digits.slice(-6)}`;
+}
+
+/**
  * Credits as people read them: two places, or two significant digits below a tenth of a credit.
  * A limit rounds up, so that it is never broken; a balance rounds down, so that it is never overstated.
  * @param {bigint} microcredits
@@ -49,7 +58,8 @@ export function formatCredits(microcredits, rounding = "nearest") {
   const rounded = roundTo(microcredits, step, rounding);
   const digits = String(rounded < 0n ? -rounded : rounded).padStart(places + 1, "0");
   const whole = digits.slice(0, -places).replace(/\B(?=(\d{3})+$)/g, ",");
-  return `${rounded < 0n ? "−" : ""}${whole}.${digits.slice(-places)}`;
+  const fraction = digits.slice(-places).replace(/(?<=\d{2})0+$/, "");
+  return `${rounded < 0n ? "−" : ""}${whole}.${fraction}`;
 }
 
 /**

@@ -1,12 +1,16 @@
 /**
  * What the next message can cost at most, computed as the server computes the hold: before sending, in the browser.
  *
- * @import { Model } from "#lib/shapes.js"
+ * @import { Message, Model } from "#lib/shapes.js"
  */
 import { parseDecimal, toMicrocredits } from "#lib/credits.js";
 
 /** A turn that cannot afford this much of an answer is refused. */
 export const SHORTEST_ANSWER_TOKENS = 256;
+
+/** What the server says to the model before the conversation, rounded up, and what roles cost in each message. */
+const INSTRUCTIONS_TOKENS = 512;
+const TOKENS_PER_MESSAGE = 16;
 
 /** Prices are compared and multiplied at this many places: finer than any price can be. */
 const PLACES = 12;
@@ -44,11 +48,28 @@ export function affordability(model, promptTokens, available) {
 }
 
 /**
+ * More tokens than the prompt can have that ends with `text`. Above the messages on the page stands what the oldest
+ * answer among them was told to have read.
+ * @param {Message[]} messages the end of the shown branch
+ * @param {boolean} complete whether nothing stands above them
  * @param {string} text
  * @returns {number}
  */
-export function utf8Bytes(text) {
-  return new TextEncoder().encode(text).length;
+export function promptBound(messages, complete, text) {
+  const oldest = complete ? -1 : messages.findIndex(({ turn }) => turn?.usage);
+  const usage = messages[oldest]?.turn?.usage;
+  const read = usage
+    ? usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    : INSTRUCTIONS_TOKENS;
+  const said = messages.slice(Math.max(0, oldest)).map((message) => message.text);
+  return [...said, text].reduce((sum, words) => sum + utf8Bytes(words) + TOKENS_PER_MESSAGE, read);
+}
+
+const encoder = new TextEncoder();
+
+/** @param {string} text */
+function utf8Bytes(text) {
+  return encoder.encode(text).length;
 }
 
 /** @param {string[]} prices */

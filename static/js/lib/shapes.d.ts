@@ -163,6 +163,5 @@ export interface Bootstrap {
   messages: Page<Message> | null;
   conversations: Page<Conversation>;
   balance: Balance;
-  urls: { billing: string; settings: string; logout: string; admin: string | null; login?: string };
-  demo: boolean;
+  urls: { chat: string; billing: string; settings: string; login: string; logout: string; admin: string | null };
 }

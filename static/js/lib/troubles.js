@@ -22,8 +22,9 @@ const REFUSALS = {
   turn_conflict: { title: "This message was changed after it was sent", text: "Send it again.", remedy: "retry" },
   too_large: { title: "This message is too long", text: "Shorten it, or send it in parts.", remedy: null },
   rate_limited: { title: "That was a lot at once", text: "", remedy: "retry" },
-  unavailable: { title: "This does not work right now", text: "", remedy: "retry" },
+  unavailable: { title: "That did not go through", text: "", remedy: "retry" },
   offline: { title: "You are offline", text: "Your message is kept. It can be sent once you are connected again.", remedy: "retry" },
+  unreachable: { title: "The server cannot be reached", text: "Your message is kept. Try again in a moment.", remedy: "retry" },
   unexpected: { title: "Something went wrong on our side", text: "Your message is kept. Try again in a moment.", remedy: "retry" },
 };
 
@@ -58,10 +59,12 @@ const FAILURES = {
  * @returns {Explanation}
  */
 export function explainRefusal({ code, message = "", available, needed }) {
-  if (code === "insufficient_credits") return { ...outOfCredits(available, needed), tone: "held" };
-  const known = REFUSALS[code] ?? { ...REFUSALS.unexpected, text: message };
-  const explanation = /** @type {Omit<Explanation, "tone">} */ (known);
-  return { ...explanation, text: explanation.text || message, tone: "bad" };
+  if (code === "insufficient_credits") return outOfCredits(available, needed);
+  const known = REFUSALS[code];
+  const explanation = /** @type {Omit<Explanation, "tone">} */ (known ?? REFUSALS.unexpected);
+  // An unknown code still comes with a sentence for the person.
+  const text = known ? explanation.text || message : message || explanation.text;
+  return { ...explanation, text, tone: "bad" };
 }
 
 /**
@@ -113,13 +116,15 @@ function explainShortness(turn) {
 /**
  * @param {string | undefined} available
  * @param {string | undefined} needed
- * @returns {Omit<Explanation, "tone">}
+ * @param {string | undefined} [cheaper] the name of a model that could still answer
+ * @returns {Explanation}
  */
-export function outOfCredits(available, needed) {
-  const text =
+export function outOfCredits(available, needed, cheaper) {
+  const lack =
     available !== undefined && needed !== undefined
       ? `This message needs at least ${formatCredits(toMicrocredits(needed), "up")} credits; ` +
         `you have ${formatCredits(toMicrocredits(available), "down")}.`
       : "Your balance is too small for this message.";
-  return { title: "Not enough credits", text, remedy: "top_up" };
+  const text = cheaper ? `${lack} ${cheaper} could still answer it.` : lack;
+  return { title: "Not enough credits", text, remedy: "top_up", tone: "held" };
 }

@@ -1,0 +1,119 @@
+"""How the operator sees what signs people in: keys, addresses, second factors, and the groups of staff.
+
+The page of a person stands in chatapp/admin.py, above the apps, since it also shows their credits and turns.
+"""
+
+import uuid
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.admin import GroupAdmin
+from django.contrib.auth.models import Group
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from accounts.models import ApiKey, User
+
+# Their pages would show secrets, or change behind allauth's back what the person's own pages change properly.
+for hidden in (Authenticator, EmailAddress, SocialAccount, SocialApp, SocialToken, Group):
+    admin.site.unregister(hidden)
+
+
+@admin.register(Group)
+class StaffGroupAdmin(GroupAdmin, ModelAdmin):
+    """Django's groups of permissions in the look of this admin."""
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):
+    """The keys of everybody: shown without their secret, which nobody has, and revoked for good."""
+
+    list_display = ["name", "prefix", "user", "created_at", "last_used_at", "is_active"]
+    list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["user"]
+    search_fields = ["prefix", "user__email"]
+    search_help_text = "Prefix or e-mail"
+    fields = ["name", "prefix", "user", "created_at", "last_used_at", "revoked_at"]
+    show_full_result_count = False
+    actions = None
+    actions_detail = ["revoke"]
+
+    @display(description="active", boolean=True)
+    def is_active(self, key: ApiKey) -> bool:
+        return key.revoked_at is None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("accounts.change_apikey")
+
+    @action(description="Revoke", permissions=["revoke"], variant=ActionVariant.DANGER)
+    def revoke(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        """End a key after asking once; ending it twice is the same as once."""
+        key = get_object_or_404(ApiKey.objects.select_related("user"), pk=object_id)
+        if request.method != "POST":
+            context = {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "original": key,
+                "title": "Revoke this key?",
+                "sentence": f"Programs that use “{key.name}” ({key.prefix}…) of {key.user} stop working at once.",
+                "button": "Revoke the key",
+            }
+            return TemplateResponse(request, "admin/ask_once.html", context)
+        if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now()):
+            LogEntry.objects.log_actions(request.user.pk, [key], CHANGE, "Revoked.", single_object=True)
+            messages.success(request, f"The key “{key.name}” of {key.user} no longer works.")
+        return redirect("admin:accounts_apikey_change", key.pk)
+
+
+class OnlyShown(TabularInline):
+    """Rows of a person that are changed elsewhere."""
+
+    extra = 0
+    tab = True
+
+    def has_add_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+
+class ApiKeysOfPerson(OnlyShown):
+    model = ApiKey
+    fields = readonly_fields = ["name", "prefix", "created_at", "last_used_at", "revoked_at"]
+    show_change_link = True
+
+
+class AddressesOfPerson(OnlyShown):
+    model = EmailAddress
+    fields = readonly_fields = ["email", "verified", "primary"]
+
+
+class SecondFactorsOfPerson(OnlyShown):
+    """Which second factors a person has, never their secrets."""
+
+    model = Authenticator
+    verbose_name = "second factor"
+    verbose_name_plural = "second factors"
+    fields = readonly_fields = ["type", "created_at", "last_used_at"]

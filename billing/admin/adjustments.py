@@ -1,0 +1,117 @@
+"""Giving and taking credits by hand: a transfer with a reason, and with the name of who did it."""
+
+import uuid
+from decimal import Decimal
+from functools import partial
+from typing import cast
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from unfold.sites import UnfoldAdminSite
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
+
+from accounts.models import User
+from accounts.notify import notify
+from billing import ledger
+from billing.credits import as_string, to_microcredits
+from billing.errors import InsufficientCredits, KeyReused
+from billing.models import Transfer
+
+# US$ 10,000. A slip of the keyboard is refused; who means more does it in two steps.
+MOST_CREDITS = Decimal(1_000_000)
+
+
+class AdjustmentForm(forms.Form):
+    """Credits to give (positive) or take (negative). `key` is made with the form: sent twice, it adjusts once."""
+
+    amount = forms.DecimalField(
+        label="Credits",
+        max_digits=13,
+        decimal_places=6,
+        min_value=-MOST_CREDITS,
+        max_value=MOST_CREDITS,
+        help_text="Positive gives, negative takes; up to six places. 100 credits are US$ 1.",
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any", "autofocus": True}),
+    )
+    reason = forms.CharField(
+        max_length=300,
+        help_text="The person reads it on their statement.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+    key = forms.UUIDField(widget=forms.HiddenInput)
+
+    def clean_amount(self) -> Decimal:
+        amount: Decimal = self.cleaned_data["amount"]
+        if amount == 0:
+            raise ValidationError("An adjustment of nothing adjusts nothing. Give or take some credits.")
+        return amount
+
+    def clean_reason(self) -> str:
+        return " ".join(self.cleaned_data["reason"].split())
+
+
+def allowed(request: HttpRequest) -> bool:
+    return request.user.has_perm("billing.adjust_credits")
+
+
+def adjust(request: HttpRequest, person: User, site: UnfoldAdminSite) -> HttpResponse:
+    """The page on which an operator adjusts a person's credits."""
+    if not allowed(request):
+        raise PermissionDenied
+    form = AdjustmentForm(request.POST or None, initial={"key": uuid.uuid4()})
+    if form.is_valid() and _adjusted(request, person, form):
+        return redirect("admin:accounts_user_change", person.pk)
+    context = {
+        **site.each_context(request),
+        "opts": User._meta,
+        "original": person,
+        "title": "Adjust credits",
+        "form": form,
+        "account": ledger.wallet_of(person),
+        "operator": request.user,
+    }
+    return TemplateResponse(request, "admin/billing/adjust_credits.html", context)
+
+
+def _adjusted(request: HttpRequest, person: User, form: AdjustmentForm) -> bool:
+    """Whether the adjustment is made, now or by the same form before; if not, the form says why."""
+    operator = cast(User, request.user)
+    try:
+        made = _make(person, operator, **form.cleaned_data)
+    except InsufficientCredits as refused:
+        form.add_error("amount", f"Only {as_string(refused.available)} credits are available, so no more can be taken.")
+    except KeyReused:
+        form.add_error(None, "This form has made another adjustment before. Open the page anew for one more.")
+    else:
+        did = "given to" if made.credit.user_id == person.pk else "taken from"
+        messages.success(
+            request,
+            f"{as_string(made.amount)} credits were {did} {person} by {made.made_by}: {made.reason}. "
+            f"Their balance was then {as_string(made.balance_after or 0)}.",
+        )
+        return True
+    return False
+
+
+def _make(person: User, operator: User, *, amount: Decimal, reason: str, key: uuid.UUID) -> Transfer:
+    with transaction.atomic():
+        # Under the lock a repeated form finds the first one's transfer, and the balance that it left.
+        before = ledger.locked_wallet_of(person).balance
+        made = ledger.adjust(
+            user=person, amount=to_microcredits(amount), reason=reason, made_by=operator, key=str(key)
+        )
+        if made.reason != reason:
+            raise KeyReused(f"transfer {made} exists with another reason")
+        if ledger.wallet_of(person).balance != before:
+            LogEntry.objects.log_actions(
+                operator.pk, [person], CHANGE, f"Adjusted credits by {amount:+f}: {reason}", single_object=True
+            )
+            transaction.on_commit(partial(notify, person.pk, "balance"), robust=True)
+    return made
+

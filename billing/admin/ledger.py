@@ -1,0 +1,151 @@
+"""The books, to be read: whatever the operator does to credits is a transfer, made by billing.ledger."""
+
+from django.contrib import admin
+from django.db.models import BigIntegerField, Case, F, OuterRef, QuerySet, Subquery, Sum, When
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
+from unfold.decorators import display
+
+from billing.admin.reading import (
+    AskedFilter,
+    DaysFilter,
+    ReadOnlyAdmin,
+    amount,
+    credits_column,
+    link,
+    links_to,
+    person,
+    person_column,
+)
+from billing.models import Account, Hold, Transfer
+
+
+def _moved(side: str) -> Coalesce:
+    """Microcredits of all transfers that name an account as their `side`."""
+    sums = Transfer.objects.filter(**{side: OuterRef("pk")}).order_by().values(side).annotate(sum=Sum("amount"))
+    return Coalesce(Subquery(sums.values("sum")), 0, output_field=BigIntegerField())
+
+
+@admin.register(Account)
+class AccountAdmin(ReadOnlyAdmin):
+    """Wallets with the balance that PostgreSQL keeps, and the house's accounts with the sum of their transfers."""
+
+    list_display = ["whose", "kind", "sum_credits", "held_credits", "available_credits", "created_at"]
+    list_filter = [("kind", ChoicesCheckboxFilter)]
+    search_fields = ["user__email"]
+    search_help_text = "E-mail"
+    ordering = ["kind", "-pk"]
+    fields = ["kind", "person", "sum_credits", "held_credits", "available_credits", "created_at"]
+    readonly_fields = ["person", "sum_credits", "held_credits", "available_credits"]
+
+    person = person_column
+    sum_credits = credits_column("sum", "balance")
+    held_credits = credits_column("held", "held")
+    available_credits = credits_column("left", "available")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
+        # A house account keeps no balance. PostgreSQL adds up the transfers of those rows only, not of wallets.
+        kept = When(kind=Account.Kind.WALLET, then=F("balance"))
+        left = When(kind=Account.Kind.WALLET, then=F("balance") - F("held"))
+        return (
+            super()
+            .get_queryset(request)
+            .select_related("user")
+            .annotate(sum=Case(kept, default=_moved("credit") - _moved("debit")), left=Case(left))
+        )
+
+    @display(description="account", ordering="user__email")
+    def whose(self, account: Account) -> str:
+        return _name(account)
+
+
+class WalletFilter(AskedFilter, admin.SimpleListFilter):
+    """The transfers of one wallet, on either side."""
+
+    title = parameter_name = "wallet"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Transfer]) -> QuerySet[Transfer]:
+        wallet = self.value()
+        if not wallet or not wallet.isdecimal():
+            return queryset
+        return queryset.filter(debit=wallet) | queryset.filter(credit=wallet)
+
+
+@admin.register(Transfer)
+class TransferAdmin(ReadOnlyAdmin):
+    """Every movement of credits. From the wallet's side: + is what came in, − what went out."""
+
+    list_display = ["created_at", "kind", "giver", "taker", "signed_credits", "after_credits", "why", "key"]
+    list_filter = [("kind", ChoicesCheckboxFilter), ("created_at", DaysFilter), WalletFilter]
+    list_select_related = ["debit__user", "credit__user"]
+    search_fields = ["debit__user__email", "credit__user__email", "key"]
+    search_help_text = "E-mail, key, or id of an order or turn"
+    id_fields = ["hold", "order"]
+    ordering = ["-pk"]
+    fields = [
+        *("key", "kind", "giver", "taker", "signed_credits", "after_credits", "reason", "made_by", "created_at"),
+        *("hold_link", "order_link"),
+    ]
+    readonly_fields = ["giver", "taker", "signed_credits", "after_credits", "hold_link", "order_link"]
+
+    after_credits = credits_column("balance_after", "balance after")
+
+    @display(description="from")
+    def giver(self, transfer: Transfer) -> SafeString:
+        return link("billing_account_change", transfer.debit_id, _name(transfer.debit))
+
+    @display(description="to")
+    def taker(self, transfer: Transfer) -> SafeString:
+        return link("billing_account_change", transfer.credit_id, _name(transfer.credit))
+
+    @display(description="amount", ordering="amount")
+    def signed_credits(self, transfer: Transfer) -> SafeString:
+        if transfer.debit.kind == Account.Kind.WALLET:
+            return amount(-transfer.amount)
+        return amount(transfer.amount, sign="+" if transfer.credit.kind == Account.Kind.WALLET else "")
+
+    @display(description="why")
+    def why(self, transfer: Transfer) -> str:
+        return f"{transfer.reason} – {transfer.made_by}" if transfer.made_by else transfer.reason
+
+    @display(description="hold")
+    def hold_link(self, transfer: Transfer) -> SafeString | None:
+        return link("billing_hold_change", transfer.hold_id, transfer.hold_id) if transfer.hold_id else None
+
+    @display(description="order")
+    def order_link(self, transfer: Transfer) -> SafeString | None:
+        return link("billing_order_change", transfer.order_id, transfer.order_id) if transfer.order_id else None
+
+
+@admin.register(Hold)
+class HoldAdmin(ReadOnlyAdmin):
+    """Credits set aside for turns; a hold has its turn's id."""
+
+    list_display = ["id", "owner", "amount_credits", "state", "created_at", "ended_at"]
+    list_filter = [("state", ChoicesCheckboxFilter), ("created_at", DaysFilter)]
+    list_select_related = ["account__user"]
+    search_fields = ["account__user__email"]
+    search_help_text = "E-mail, or id of a turn"
+    id_fields = ["pk"]
+    ordering = ["-created_at"]
+    fields = ["id", "owner", "amount_credits", "state", "created_at", "ended_at", "became"]
+    readonly_fields = ["owner", "amount_credits", "became"]
+
+    amount_credits = credits_column("amount", "amount")
+
+    @display(description="user", ordering="account__user__email")
+    def owner(self, hold: Hold) -> SafeString | str:
+        return person(hold.account.user)
+
+    @display(description="became")
+    def became(self, hold: Hold) -> SafeString | None:
+        """The transfers that settled it."""
+        return links_to(hold.transfers.order_by("pk")) or None
+
+
+def _name(account: Account) -> str:
+    if account.kind != Account.Kind.WALLET:
+        return f"House: {account.get_kind_display()}"
+    return account.user.email if account.user else f"Wallet {account.pk} of a deleted person"

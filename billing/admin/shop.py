@@ -1,0 +1,106 @@
+"""Packs, what was ordered, and what Stripe told us."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
+from unfold.decorators import display
+
+from billing.admin.reading import NOTHING, DaysFilter, ReadOnlyAdmin, credits_column, links_to, person_column
+from billing.credits import CREDITS_PER_USD
+from billing.models import Order, Pack, StripeEvent
+from billing.templatetags.credits import decimal_credits, money
+
+
+@admin.register(Pack)
+class PackAdmin(ModelAdmin):
+    """What is on offer. Orders keep what they were made for, so changing a pack changes no order."""
+
+    list_display = ["name", "pack_credits", "price", "bonus", "on_sale", "position"]
+    list_editable = ["on_sale", "position"]
+    list_display_links = ["name"]
+    fields = ["name", "credits", "price_cents", "currency", "on_sale", "position"]
+
+    @display(description="credits", ordering="credits")
+    def pack_credits(self, pack: Pack) -> str:
+        return decimal_credits(pack.credits)
+
+    @display(description="price", ordering="price_cents")
+    def price(self, pack: Pack) -> str:
+        return money(pack.price_cents, pack.currency)
+
+    @display(description="against list price", empty_value=NOTHING)
+    def bonus(self, pack: Pack) -> str | None:
+        """How many more credits than the money would buy at one cent a credit; told for dollars only."""
+        if pack.currency != "usd":
+            return None
+        listed = Decimal(pack.price_cents) * CREDITS_PER_USD / 100
+        return f"{(pack.credits / listed - 1) * 100:+.1f} %"
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnlyAdmin):
+    """What people chose to buy and what became of it."""
+
+    list_display = ["created_at", "person", "pack", "bought_credits", "price", "state_label", "paid_at", "id"]
+    list_filter = [("state", ChoicesCheckboxFilter), ("created_at", DaysFilter)]
+    list_select_related = ["user", "pack"]
+    search_fields = ["user__email", "stripe_session", "stripe_payment_intent"]
+    search_help_text = "E-mail, id, Stripe session or payment"
+    id_fields = ["pk"]
+    fields = [
+        *("id", "person", "pack", "bought_credits", "price", "state_label", "created_at", "paid_at"),
+        *("stripe_session", "stripe_payment_intent", "became"),
+    ]
+    readonly_fields = ["person", "bought_credits", "price", "state_label", "became"]
+
+    person = person_column
+    bought_credits = credits_column("credits_microcredits", "credits")
+
+    @display(description="price", ordering="amount_cents")
+    def price(self, order: Order) -> str:
+        return money(order.amount_cents, order.currency)
+
+    @display(
+        description="state",
+        ordering="state",
+        label={Order.State.PAID.label: "success", Order.State.FAILED.label: "danger", Order.State.PENDING.label: "warning"},
+    )
+    def state_label(self, order: Order) -> str:
+        return order.get_state_display()
+
+    @display(description="transfers")
+    def became(self, order: Order) -> SafeString | None:
+        return links_to(order.transfers.order_by("pk")) or None
+
+
+@admin.register(StripeEvent)
+class StripeEventAdmin(ReadOnlyAdmin):
+    """Events as Stripe sent them, and what became of each."""
+
+    list_display = ["received_at", "type", "outcome_label", "error", "id"]
+    list_filter = [("outcome", ChoicesCheckboxFilter), ("received_at", DaysFilter)]
+    search_fields = ["id", "type"]
+    search_help_text = "Event id or type"
+    fields = ["id", "type", "outcome_label", "error", "received_at", "payload_read"]
+    readonly_fields = ["outcome_label", "payload_read"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        found = super().get_queryset(request)
+        # A list of a hundred payloads of many kilobytes would be read to show none of them.
+        listing = request.resolver_match is not None and request.resolver_match.url_name.endswith("_changelist")
+        return found.defer("payload") if listing else found
+
+    @display(description="outcome", ordering="outcome", label={"handled": "success", "failed": "danger"})
+    def outcome_label(self, event: StripeEvent) -> str:
+        return event.outcome
+
+    @display(description="payload")
+    def payload_read(self, event: StripeEvent) -> SafeString:
+        return format_html('<pre class="payload">{}</pre>', json.dumps(event.payload, indent=2, ensure_ascii=False))

@@ -1,0 +1,211 @@
+"""Conversations and turns as the operator sees them: what was used and what went wrong, not what was said."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.paginator import Paginator
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
+from unfold.decorators import action, display
+
+from billing.admin.reading import NOTHING, DaysFilter, ReadOnlyAdmin, amount, credits_column, link, person_column
+from chatapp.conversations.models import Conversation, Message, Turn
+from chatapp.failures import FAILURES
+
+MESSAGES_ON_A_PAGE = 50
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnlyAdmin):
+    """Conversations without what was said in them.
+
+    Who may read messages asks for them on a page of their own, and that they did is kept in the admin's log.
+    """
+
+    list_display = ["title_shown", "person", "message_count", "running", "model", "updated_at", "created_at"]
+    list_filter = [("updated_at", DaysFilter), "archived"]
+    list_select_related = ["user", "model"]
+    search_fields = ["title", "user__email"]
+    search_help_text = "Title, e-mail or id"
+    id_fields = ["pk"]
+    ordering = ["-updated_at"]
+    fields = [
+        *("id", "title", "person", "model", "message_count", "running", "pinned", "archived"),
+        *("created_at", "updated_at"),
+    ]
+    readonly_fields = ["person", "message_count", "running"]
+    actions_detail = ["show_messages"]
+
+    person = person_column
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        said = Message.objects.filter(conversation=OuterRef("pk")).order_by().values("conversation")
+        counted = Coalesce(Subquery(said.annotate(count=Count("pk")).values("count")), 0)
+        running = Turn.objects.running().filter(conversation=OuterRef("pk"))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(messages_counted=counted, running_turn=Subquery(running.values("pk")[:1]))
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Conversation | None = None) -> bool:
+        return request.user.is_active and request.user.is_superuser
+
+    def has_read_messages_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("conversations.read_messages")
+
+    @display(description="title", ordering="title")
+    def title_shown(self, conversation: Conversation) -> str:
+        return str(conversation)
+
+    @display(description="messages", ordering="messages_counted")
+    def message_count(self, conversation: Conversation) -> int:
+        return conversation.messages_counted  # type: ignore[attr-defined]
+
+    @display(description="running", boolean=True)
+    def running(self, conversation: Conversation) -> bool:
+        return conversation.running_turn is not None  # type: ignore[attr-defined]
+
+    @action(description="Show messages", permissions=["read_messages"], icon="visibility")
+    def show_messages(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What was said, after a click that is kept in the log; each page is a click and an entry."""
+        conversation = get_object_or_404(Conversation.objects.select_related("user"), pk=object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": conversation,
+            "title": "Messages",
+        }
+        if request.method != "POST":
+            return TemplateResponse(
+                request,
+                "admin/ask_once.html",
+                context
+                | {
+                    "sentence": f"These are private messages of {conversation.user}. "
+                    "That you read them is recorded under your name.",
+                    "button": "Show the messages",
+                },
+            )
+        said = Message.objects.filter(conversation=conversation).order_by("created_at", "pk")
+        page = Paginator(said, MESSAGES_ON_A_PAGE).get_page(request.POST.get("page"))
+        LogEntry.objects.log_actions(
+            request.user.pk,
+            [conversation],
+            CHANGE,
+            f"Read the messages {page.start_index()} to {page.end_index()} of {page.paginator.count}.",
+            single_object=True,
+        )
+        response = TemplateResponse(request, "admin/conversations/messages.html", context | {"page": page})
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class ErrorFilter(admin.SimpleListFilter):
+    """By the code of what went wrong; the codes are known, so no table is searched for them."""
+
+    title = "error"
+    parameter_name = "error_code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(code, code.replace("_", " ")) for code in FAILURES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Turn]) -> QuerySet[Turn]:
+        return queryset.filter(error_code=self.value()) if self.value() else queryset
+
+
+@admin.register(Turn)
+class TurnAdmin(ReadOnlyAdmin):
+    """One message and its one answer: tokens, money, time and faults."""
+
+    list_display = [
+        *("created_at", "person", "model", "state_label", "input_tokens", "output_tokens", "charged_credits"),
+        *("cost_credits", "margin_credits", "overrun_credits", "first_token_ms", "duration_ms", "error_code"),
+    ]
+    list_filter = [
+        ("created_at", DaysFilter),
+        ("state", ChoicesCheckboxFilter),
+        ("model", RelatedCheckboxFilter),
+        ErrorFilter,
+    ]
+    list_select_related = ["user", "model"]
+    search_fields = ["user__email"]
+    search_help_text = "E-mail, or id of a turn or conversation"
+    id_fields = ["pk", "conversation"]
+    ordering = ["-created_at"]
+    fieldsets = [
+        (None, {"fields": ["id", "person", "conversation_link", "model", "price_link", "state_label"]}),
+        (
+            "Tokens",
+            {
+                "fields": [
+                    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens"),
+                    *("cache_write_1h_tokens", "estimated", "max_tokens", "limited_by_balance"),
+                ]
+            },
+        ),
+        (
+            "Credits",
+            {
+                "fields": [
+                    *("held_credits", "charged_credits", "cost_credits", "margin_credits", "overrun_credits"),
+                    "hold_link",
+                ]
+            },
+        ),
+        (
+            "Time and provider",
+            {
+                "fields": [
+                    *("created_at", "ended_at", "first_token_ms", "duration_ms", "heartbeat_at", "stop_requested"),
+                    *("provider", "provider_request", "stop_reason", "error_code", "error_message"),
+                ]
+            },
+        ),
+    ]
+    readonly_fields = [
+        *("person", "conversation_link", "price_link", "hold_link", "state_label", "duration_ms"),
+        *("held_credits", "charged_credits", "cost_credits", "margin_credits", "overrun_credits"),
+    ]
+
+    person = person_column
+    held_credits = credits_column("held", "held")
+    charged_credits = credits_column("charged", "charged")
+    cost_credits = credits_column("cost", "cost")
+    overrun_credits = credits_column("overrun", "overrun")
+
+    @display(
+        description="state",
+        ordering="state",
+        label={"running": "info", "completed": "success", "failed": "danger", "interrupted": "danger"},
+    )
+    def state_label(self, turn: Turn) -> str:
+        return turn.state
+
+    @display(description="margin", ordering=F("charged") - F("cost"))
+    def margin_credits(self, turn: Turn) -> SafeString:
+        return amount(turn.charged - turn.cost)
+
+    @display(description="duration", ordering=F("ended_at") - F("created_at"), empty_value=NOTHING)
+    def duration_ms(self, turn: Turn) -> str | None:
+        return None if turn.duration_ms is None else f"{turn.duration_ms:,} ms"
+
+    @display(description="conversation", empty_value="deleted")
+    def conversation_link(self, turn: Turn) -> SafeString | None:
+        if turn.conversation_id is None:
+            return None
+        return link("conversations_conversation_change", turn.conversation_id, turn.conversation_id)
+
+    @display(description="price")
+    def price_link(self, turn: Turn) -> SafeString:
+        return link("billing_price_change", turn.price_id, turn.price)
+
+    @display(description="hold")
+    def hold_link(self, turn: Turn) -> SafeString:
+        return link("billing_hold_change", turn.pk, "of this turn")

@@ -1,0 +1,153 @@
+"""What the operator sees first: the last thirty days in figures, and what stands in the books now.
+
+Days are UTC's. Money is in microcredits until a template writes it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import User
+from billing.credits import as_string
+from billing.models import Account, Order, Transfer
+from billing.templatetags.credits import money
+from chatapp.conversations.models import Turn
+
+PERIODS = {"today": 1, "7 days": 7, "30 days": 30}
+DAYS = max(PERIODS.values())
+NEEDED = [
+    "accounts.view_user",
+    "billing.view_account",
+    "billing.view_order",
+    "billing.view_transfer",
+    "conversations.view_turn",
+]
+FAILED = Q(state__in=[Turn.State.FAILED, Turn.State.INTERRUPTED])
+
+
+@dataclass(slots=True)
+class Sums:
+    """What happened on one day, or on several added up. Turns count on the day they ended."""
+
+    signups: int = 0
+    turns: int = 0
+    failed: int = 0
+    overruns: int = 0
+    charged: int = 0
+    cost: int = 0
+    overrun: int = 0
+    bought: int = 0
+    reversed: int = 0
+    taken_cents: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    @property
+    def margin(self) -> int:
+        return self.charged - self.cost
+
+    @property
+    def taken(self) -> str:
+        """The money that was paid, in each currency."""
+        return " + ".join(money(cents, currency) for currency, cents in sorted(self.taken_cents.items())) or "–"
+
+    def add(self, **sums: int | None) -> None:
+        for name, value in sums.items():
+            setattr(self, name, getattr(self, name) + (value or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The books and the engine at this moment; `outstanding` is what the house owes in answers."""
+
+    outstanding: int
+    held: int
+    below_zero: int
+    running: int
+
+
+def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Unfold's dashboard callback. Staff who may not see all of it get the plain page."""
+    if request.user.has_perms(NEEDED):
+        days = sums_per_day(timezone.now().astimezone(UTC).date())
+        context["periods"] = {title: added_up(list(days.values())[-length:]) for title, length in PERIODS.items()}
+        context["month"] = context["periods"]["30 days"]
+        context["standing"] = standing()
+        context["money_chart"] = _chart(days, {"charged": "--color-primary-600", "cost": "--color-base-400"})
+        context["turns_chart"] = _chart(days, {"turns": "--color-primary-600", "failed": "--color-red-500"})
+    return context
+
+
+def sums_per_day(today: date) -> dict[date, Sums]:
+    """The last DAYS days, oldest first, with the days on which nothing happened."""
+    days = {today - timedelta(days=ago): Sums() for ago in reversed(range(DAYS))}
+    since = datetime.combine(min(days), time(), UTC)
+
+    def per_day(rows: QuerySet[Any], at: str) -> QuerySet[Any, dict[str, Any]]:
+        return rows.filter(**{f"{at}__gte": since}).order_by().annotate(day=TruncDate(at)).values("day")
+
+    turns = per_day(Turn.objects.all(), "ended_at").annotate(
+        **{name: Sum(name) for name in ("charged", "cost", "overrun")},
+        turns=Count("pk"),
+        failed=Count("pk", filter=FAILED),
+        overruns=Count("pk", filter=Q(overrun__gt=0)),
+    )
+    moved = per_day(Transfer.objects.all(), "created_at").annotate(
+        bought=Sum("amount", filter=Q(kind=Transfer.Kind.PURCHASE)),
+        reversed=Sum("amount", filter=Q(kind__in=[Transfer.Kind.REFUND, Transfer.Kind.DISPUTE])),
+    )
+    signups = per_day(User.objects.all(), "date_joined").annotate(signups=Count("pk"))
+    for row in (*turns, *moved, *signups):
+        # Something of a day that began while this ran is for the next look.
+        if row["day"] in days:
+            days[row.pop("day")].add(**row)
+    for row in per_day(Order.objects.all(), "paid_at").values("day", "currency").annotate(cents=Sum("amount_cents")):
+        if row["day"] in days:
+            days[row["day"]].taken_cents[row["currency"]] += row["cents"]
+    return days
+
+
+def added_up(days: Iterable[Sums]) -> Sums:
+    whole = Sums()
+    for day in days:
+        whole.add(**{name: getattr(day, name) for name in Sums.__slots__ if name != "taken_cents"})
+        for currency, cents in day.taken_cents.items():
+            whole.taken_cents[currency] += cents
+    return whole
+
+
+def standing() -> Standing:
+    wallets = Account.objects.filter(kind=Account.Kind.WALLET).aggregate(
+        outstanding=Sum("balance", default=0),
+        held=Sum("held", default=0),
+        below_zero=Count("pk", filter=Q(balance__lt=0)),
+    )
+    return Standing(running=Turn.objects.running().count(), **wallets)
+
+
+def _chart(days: dict[date, Sums], columns: dict[str, str]) -> str:
+    """Data for Unfold's bar chart; credits go as decimal strings, which Chart.js reads."""
+    counts = {"turns", "failed"}
+    return json.dumps(
+        {
+            "labels": [f"{day:%-d %b}" for day in days],
+            "datasets": [
+                {
+                    "label": name,
+                    "data": [
+                        getattr(day, name) if name in counts else as_string(getattr(day, name)) for day in days.values()
+                    ],
+                    "backgroundColor": f"var({colour})",
+                    "displayYAxis": position == 0,
+                    "maxTicksXLimit": 6,
+                }
+                for position, (name, colour) in enumerate(columns.items())
+            ],
+        }
+    )

@@ -1,0 +1,321 @@
+"""`make run`: all that Chatapp needs, started, watched, and ended by one Ctrl-C.
+
+The order of things: one run per clone; end what a killed run left; take the port; start PostgreSQL, Valkey, the
+stand-ins and web side by side (web waits for the database and brings it up to date); once web answers, the worker
+and beat. From then on whatever dies is started again on the same port, so that every address stays true.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from chatapp.local.environment import arrange, chosen_settings, without_settings, write_settings
+from chatapp.local.postgres import PostgresServer, directory_for
+from chatapp.local.process import CLONE, LocalError, Mark, Program, end, find, free_port, start_reaper
+from chatapp.local.programs import Programs
+from chatapp.local.valkey import ValkeyServer
+
+# The tests run it elsewhere, beside a developer's own.
+LOCAL = Path(os.environ.get("CHATAPP_LOCAL") or CLONE / ".local")
+SETTINGS_OF_RUN = LOCAL / "run.env"
+
+PRIVATE_DATABASE_PATIENCE_SECONDS = 60
+OTHER_DATABASE_PATIENCE_SECONDS = 5
+STOP_SECONDS = 5.0
+LONGEST_BACK_OFF_SECONDS = 15.0
+# What ran so long is not failing: its next death counts as its first.
+SOUND_AFTER_SECONDS = 30.0
+
+
+class Stopped(Exception):
+    """The developer wants it to end before it is up."""
+
+
+class WebFailed(Exception):
+    """Web ended instead of serving, and has said why."""
+
+
+@dataclass
+class Watched:
+    """A program that is to run, and how it fares."""
+
+    program: Program
+    deaths: int = 0
+    started_at: float = field(default_factory=time.monotonic)
+    again_at: float | None = None
+
+
+class Terminal:
+    """Prints whole lines, each behind the name of the program it comes from."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        self._write(text.encode() + b"\n")
+
+    def behind(self, name: str) -> Callable[[bytes], None]:
+        prefix = f"{name:8} | ".encode()
+
+        def write(line: bytes) -> None:
+            # What begins so speaks to whoever typed `make run`: a wrong setting, mostly.
+            self._write(line if line.startswith(b"chatapp: ") else prefix + line)
+
+        return write
+
+    def _write(self, line: bytes) -> None:
+        with self._lock:
+            try:
+                sys.stdout.buffer.write(line if line.endswith(b"\n") else line + b"\n")
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                os.kill(os.getpid(), signal.SIGTERM)  # nobody reads this any more
+
+
+class Run:
+    """One `make run`, from start to end."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._mark = Mark.new(LOCAL)
+        self._signals = 0
+        self._stages: list[list[Watched]] = []
+        self._logins: list[str] = []
+
+    def run(self) -> None:
+        """Start everything, watch it until a signal, stop it. LocalError if it cannot start."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._note_signal)
+        left = find(LOCAL)
+        if left:
+            end(left)
+            self._terminal.say(f"Ended {len(left)} processes that a killed run had left.")
+        reaper = start_reaper(self._mark)
+        try:
+            self._start()
+            while not self._signals:
+                self._start_again_what_died()
+                time.sleep(0.1)
+        except Stopped:
+            pass
+        finally:
+            self._stop()
+            SETTINGS_OF_RUN.unlink(missing_ok=True)
+            reaper.kill()
+            reaper.wait()
+
+    # --- Starting
+
+    def _start(self) -> None:
+        chosen = chosen_settings()
+        listener = _listen(chosen.get("HOST", "127.0.0.1"), chosen.get("PORT", "8000"))
+        url = _url_of(listener)
+        claude_port, stripe_port = free_port(f"claude {CLONE}"), free_port(f"stripe {CLONE}")
+        arranged = arrange(
+            chosen,
+            claude_url=f"http://127.0.0.1:{claude_port}",
+            stripe_url=f"http://127.0.0.1:{stripe_port}",
+            secrets_in=LOCAL,
+        )
+        settings = arranged.settings
+        servers = self._private_servers(chosen)
+        for server, name in servers:
+            settings[name] = server.url
+        write_settings(SETTINGS_OF_RUN, settings)
+
+        programs = Programs(
+            self._mark, {**without_settings(os.environ), **settings, "CHATAPP_ENV_FILES": ""}, self._terminal.behind
+        )
+        ready, to_web = os.pipe()
+        web = programs.python(
+            "web",
+            "chatapp.local.web",
+            *("--listener", str(listener.fileno()), "--ready", str(to_web), "--patience"),
+            str(OTHER_DATABASE_PATIENCE_SECONDS if "DATABASE_URL" in chosen else PRIVATE_DATABASE_PATIENCE_SECONDS),
+            keep_fds=(listener.fileno(), to_web),
+        )
+        stand_ins = []
+        if arranged.demo_claude:
+            stand_ins.append(programs.demo_claude(claude_port))
+        if arranged.demo_stripe:
+            stand_ins.append(
+                programs.demo_stripe(
+                    stripe_port,
+                    webhook_url=f"{url}/billing/webhook/",
+                    webhook_secret=settings["STRIPE_WEBHOOK_SECRET"],
+                    state=LOCAL / "demo-stripe.json",
+                )
+            )
+
+        # Stopped in this order. Started in another: web has the most to do before it can serve.
+        self._stages = [[], [], []]
+        self._begin(0, web)
+        for server, _ in servers:
+            self._begin(2, server)
+        for program in stand_ins:
+            self._begin(1, program)
+        logins = self._wait_until_web_is_ready(web, ready, [server for server, _ in servers])
+        self._begin(1, programs.worker())
+        self._begin(1, programs.beat(LOCAL / "beat"))
+        self._terminal.say(_welcome(url, logins, stand_ins))
+
+    def _private_servers(self, chosen: dict[str, str]) -> list[tuple[PostgresServer | ValkeyServer, str]]:
+        """The servers nobody configured, each with the setting that will name it."""
+        servers: list[tuple[PostgresServer | ValkeyServer, str]] = []
+        if "DATABASE_URL" not in chosen:
+            postgres = PostgresServer(directory_for(LOCAL), mark=self._mark, port=free_port(f"postgres {CLONE}"))
+            servers.append((postgres, "DATABASE_URL"))
+        if "REDIS_URL" not in chosen:
+            servers.append((ValkeyServer(LOCAL, mark=self._mark, port=free_port(f"valkey {CLONE}")), "REDIS_URL"))
+        else:
+            _check_reachable("REDIS_URL", chosen["REDIS_URL"], default_port=6379)
+        return servers
+
+    def _begin(self, stage: int, program: Program) -> None:
+        if self._signals:
+            raise Stopped
+        program.start()
+        self._stages[stage].append(Watched(program))
+
+    def _wait_until_web_is_ready(
+        self, web: Program, ready: int, servers: list[PostgresServer | ValkeyServer]
+    ) -> list[str]:
+        """The demo logins, which web tells when it can answer. WebFailed or LocalError if it, or a server, has ended."""
+        told = b""
+        while not told.endswith(b"ready\n"):
+            if self._signals:
+                raise Stopped
+            for server in servers:
+                server.ready()
+            if not web.running:
+                raise WebFailed
+            if select.select([ready], [], [], 0.02)[0]:
+                told += os.read(ready, 4096)
+        return told.decode().splitlines()[:-1]
+
+    # --- Watching
+
+    def _start_again_what_died(self) -> None:
+        now = time.monotonic()
+        for watched in (watched for stage in reversed(self._stages) for watched in stage):
+            program = watched.program
+            if program.running:
+                if now - watched.started_at > SOUND_AFTER_SECONDS:
+                    watched.deaths = 0
+            elif watched.again_at is None:
+                wait = min(LONGEST_BACK_OFF_SECONDS, 0.25 * 2**watched.deaths)
+                watched.deaths += 1
+                watched.again_at = now + wait
+                self._terminal.say(f"{program.name} {program.how_it_ended}; it is started again in {wait:g} s.")
+            elif now >= watched.again_at:
+                watched.again_at = None
+                watched.started_at = now
+                try:
+                    program.start()
+                except (LocalError, OSError) as error:
+                    self._terminal.say(f"{program.name}: {error}")
+
+    # --- Stopping
+
+    def _stop(self) -> None:
+        """Web first, what works for it next, and last what they keep their data in. A second signal hurries it."""
+        for stage in self._stages:
+            programs = [watched.program for watched in stage]
+            for program in programs:
+                program.ask_to_stop()
+            deadline = time.monotonic() + STOP_SECONDS
+            while any(program.running for program in programs) and time.monotonic() < deadline and self._signals < 2:
+                time.sleep(0.02)
+            for program in programs:
+                program.end()
+
+    def _note_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+
+@contextmanager
+def only_run_of_this_clone() -> Iterator[None]:
+    """Hold the clone's lock, which a run that dies loses whatever it dies of. LocalError if another run has it."""
+    try:
+        LOCAL.mkdir(mode=0o700, exist_ok=True)
+        lock = open(LOCAL / "lock", "a+")  # noqa: SIM115
+    except PermissionError as error:
+        raise LocalError(f"{error.filename} is not yours to write: run as its owner, or remove {LOCAL}.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise LocalError(f"this clone is running already, as process {lock.read()}: stop that first.") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _listen(host: str, port: str) -> socket.socket:
+    """The socket web will serve, held here: while web is started again, requests wait instead of failing."""
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise LocalError(f"PORT must be a number from 1 to 65535, not {port!r}.")
+    try:
+        return socket.create_server(
+            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+        )
+    except OSError as error:
+        known = error.errno is not None and error.errno > 0
+        reason = os.strerror(error.errno) if known else error.strerror
+        raise LocalError(
+            f"cannot listen on {host} port {port}: {reason}. Choose another with `make run PORT=8001`."
+        ) from None
+
+
+def _url_of(listener: socket.socket) -> str:
+    """Where the listener can be reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _check_reachable(setting: str, url: str, *, default_port: int) -> None:
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname or "localhost", address.port or default_port), timeout=3).close()
+    except (OSError, ValueError) as error:
+        raise LocalError(f"nothing answers at {setting}: {error}. Without it, a private server is started.") from None
+
+
+def _welcome(url: str, logins: list[str], stand_ins: list[Program]) -> str:
+    lines = [f"Chatapp is at {url}"]
+    for login in logins:
+        email, _, password = login.partition(" ")
+        lines.append(f"    sign in as {email} with {password}")
+    if stand_ins:
+        lines.append(f"    demo {' and '.join(program.name.title() for program in stand_ins)}: no keys are set")
+    return "\n" + "\n".join([*lines, "    stop with Ctrl-C"]) + "\n"
+
+
+def main() -> int:
+    try:
+        with only_run_of_this_clone():
+            Run(Terminal()).run()
+    except LocalError as error:
+        print(f"chatapp: {error}", file=sys.stderr)
+        return 1
+    except WebFailed:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Usage as the operator sees it: every ended turn, their totals, and tables per day, model and user."""
+
+from itertools import islice
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import F
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
+from unfold.decorators import display
+
+from billing.admin.reading import DaysFilter, ReadOnlyAdmin, amount, credits_column, link, person_column
+from chatapp.streaming import usage_report
+from chatapp.streaming.models import UsageRecord
+
+# Longer tables are for the CSV.
+LINES_SHOWN = 400
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(ReadOnlyAdmin):
+    """The list of turns and the grouped tables are one page with the same filters, search and totals."""
+
+    list_display = [
+        *("ended_at", "person", "model", "state", *usage_report.TOKENS),
+        *("charged_credits", "cost_credits", "margin_credits", "first_token_ms", "duration_ms"),
+    ]
+    list_filter = [
+        ("ended_at", DaysFilter),
+        ("model", RelatedCheckboxFilter),
+        ("state", ChoicesCheckboxFilter),
+    ]
+    list_select_related = ["user", "model"]
+    list_before_template = "admin/streaming/usagerecord/totals.html"
+    search_fields = ["user__email"]
+    search_help_text = "E-mail, or id of a turn or conversation"
+    id_fields = ["pk", "conversation_id", "user"]
+    fields = [
+        *("turn_link", "person", "conversation_id", "model", "provider", "state", *usage_report.TOKENS),
+        *("charged_credits", "cost_credits", "margin_credits", "first_token_ms", "duration_ms"),
+        *("ended_at", "recorded_at"),
+    ]
+    readonly_fields = ["turn_link", "person", "charged_credits", "cost_credits", "margin_credits"]
+
+    person = person_column
+    charged_credits = credits_column("charged", "charged")
+    cost_credits = credits_column("cost", "cost")
+
+    @display(description="margin", ordering=F("charged") - F("cost"))
+    def margin_credits(self, record: UsageRecord) -> SafeString:
+        return amount(record.charged - record.cost)
+
+    @display(description="turn")
+    def turn_link(self, record: UsageRecord) -> SafeString:
+        return link("conversations_turn_change", record.turn_id, record.turn_id)
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path("by/<slug:group>/", self.admin_site.admin_view(self.table), name="streaming_usagerecord_table"),
+            path("by/<slug:group>.csv", self.admin_site.admin_view(self.export), name="streaming_usagerecord_csv"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+            found = response.context_data["cl"].queryset
+            response.context_data["total"] = usage_report.total(found)
+            response.context_data["tabs"] = _tabs(request)
+        return response
+
+    def table(self, request: HttpRequest, group: str) -> HttpResponse:
+        """The records that the filters leave, added up per day, model or user."""
+        self._require(group)
+        response = self.changelist_view(request, {"group": group, "title": f"Usage per {group}"})
+        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+            lines = list(
+                islice(usage_report.grouped(response.context_data["cl"].queryset, group), LINES_SHOWN + 1)
+            )
+            response.context_data["lines"] = lines[:LINES_SHOWN]
+            response.context_data["has_more_lines"] = len(lines) > LINES_SHOWN
+            response.template_name = "admin/streaming/usagerecord/table.html"
+        return response
+
+    def export(self, request: HttpRequest, group: str) -> HttpResponse:
+        """The table as CSV, under the same filters."""
+        self._require(group)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = self.get_changelist_instance(request).queryset
+        response = HttpResponse(usage_report.as_csv(usage_report.grouped(found, group), group), "text/csv; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="usage-per-{group}.csv"'
+        return response
+
+    def _require(self, group: str) -> None:
+        if group not in usage_report.GROUPS:
+            raise Http404(f"Usage is grouped by {', '.join(usage_report.GROUPS)}.")
+
+
+def _tabs(request: HttpRequest) -> list[dict[str, Any]]:
+    """The list and the tables, each under the filters of now; a page number and an order do not carry over."""
+    kept = request.GET.copy()
+    for name in ("p", "o"):
+        kept.pop(name, None)
+    query = f"?{kept.urlencode()}" if kept else ""
+    urls = {
+        "Turns": reverse("admin:streaming_usagerecord_changelist"),
+        **{
+            f"Per {group}": reverse("admin:streaming_usagerecord_table", args=[group])
+            for group in usage_report.GROUPS
+        },
+    }
+    return [{"title": title, "url": url + query, "here": url == request.path} for title, url in urls.items()]

@@ -1,0 +1,171 @@
+/**
+ * The box in which the next message is written, what it can cost, and what stands in its way.
+ *
+ * Dispatches `send` and `stop`.
+ *
+ * @import { Message } from "#lib/shapes.js"
+ * @import { Explanation } from "#lib/troubles.js"
+ * @import { Remedies } from "#chat/explanation.js"
+ * @import { LiveTurn } from "#chat/live-turn.js"
+ */
+import { formatCredits, toAmount } from "#lib/credits.js";
+import { affordability, promptBound } from "#lib/estimate.js";
+import { outOfCredits } from "#lib/troubles.js";
+import { drafts } from "#chat/drafts.js";
+import { explanationView } from "#chat/explanation.js";
+import { growWithText, meansSend } from "#chat/growing-box.js";
+import { ModelPicker } from "#chat/model-picker.js";
+import { part } from "#chat/pieces.js";
+
+/**
+ * @typedef {Object} Situation What decides what can be sent, and for how much.
+ * @property {string | null} conversation
+ * @property {Message[]} messages
+ * @property {boolean} complete whether those are all of them
+ * @property {LiveTurn | null} live the answer that is being written here
+ * @property {bigint} available microcredits
+ */
+
+export class Composer extends EventTarget {
+  #root;
+  #draft;
+  #trouble;
+  #fit;
+  #remedies;
+  /** @type {Situation} */
+  #situation = { conversation: null, messages: [], complete: true, live: null, available: 0n };
+  #told = /** @type {Explanation | null} */ (null);
+
+  /**
+   * @param {HTMLElement} root
+   * @param {ModelPicker} picker
+   * @param {Remedies} remedies
+   */
+  constructor(root, picker, remedies) {
+    super();
+    this.#root = root;
+    this.#remedies = remedies;
+    this.picker = picker;
+    this.#draft = part(root, "draft", HTMLTextAreaElement);
+    this.#trouble = part(root, "trouble");
+    this.#fit = growWithText(this.#draft);
+    picker.addEventListener("change", () => this.#assess());
+    this.#draft.addEventListener("input", () => {
+      drafts.keep(this.#situation.conversation, this.#draft.value);
+      if (this.#told?.remedy === null) this.clearTrouble();
+      else this.#assess();
+    });
+    this.#draft.addEventListener("keydown", (event) => {
+      if (!meansSend(event)) return;
+      event.preventDefault();
+      this.#send();
+    });
+    part(root, "composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#send();
+    });
+    part(root, "stop").addEventListener("click", () => this.dispatchEvent(new Event("stop")));
+  }
+
+  get text() {
+    return this.#draft.value;
+  }
+
+  /** @param {string} text */
+  write(text) {
+    this.#draft.value = text;
+    drafts.keep(this.#situation.conversation, text);
+    this.#fit();
+    this.#assess();
+  }
+
+  focus() {
+    this.#draft.focus();
+  }
+
+  /** @param {Situation} situation */
+  update(situation) {
+    const moved = situation.conversation !== this.#situation.conversation;
+    this.#situation = situation;
+    if (moved) {
+      this.clearTrouble();
+      this.write(drafts.of(situation.conversation));
+    } else this.#assess();
+  }
+
+  /**
+   * A new conversation has got its id; what is being written belongs to it.
+   * @param {string} conversation
+   */
+  adopt(conversation) {
+    drafts.keep(null, "");
+    drafts.keep(conversation, this.text);
+    this.#situation = { ...this.#situation, conversation };
+  }
+
+  /**
+   * @param {Explanation} explanation
+   * @param {{ retry: () => void, waitSeconds: number | null }} again
+   */
+  tell(explanation, { retry, waitSeconds }) {
+    this.#told = explanation;
+    this.#show(explanation, { ...this.#remedies, retry }, waitSeconds);
+  }
+
+  clearTrouble() {
+    this.#told = null;
+    this.#show(null);
+    this.#assess();
+  }
+
+  #send() {
+    if (this.#draft.value.trim() !== "" && !part(this.#root, "send", HTMLButtonElement).disabled) {
+      this.dispatchEvent(new Event("send"));
+    }
+  }
+
+  /** What the message as it stands can cost, and whether it can be sent. */
+  #assess() {
+    const { messages, complete, live, available } = this.#situation;
+    const { model } = this.picker;
+    const send = part(this.#root, "send", HTMLButtonElement);
+    const stop = part(this.#root, "stop", HTMLButtonElement);
+    const estimate = part(this.#root, "estimate");
+    send.hidden = live !== null;
+    stop.hidden = live === null;
+    stop.disabled = live?.stopping ?? false;
+    part(this.#root, "stop-words").textContent = live?.stopping ? "Stopping" : "Stop";
+    if (!model) {
+      estimate.textContent = "No model is on sale right now.";
+      send.disabled = true;
+      return;
+    }
+    const bound = promptBound(messages, complete, this.text);
+    const { most, least, verdict } = affordability(model, bound, available);
+    const reach = formatCredits(verdict === "limited" ? available : most, verdict === "limited" ? "down" : "up");
+    estimate.textContent = verdict === "short" ? "" : `at most ${reach} credits`;
+    estimate.title =
+      verdict === "limited"
+        ? "Your balance limits how long this answer can be."
+        : "Set aside while the answer is written. You pay only what it uses.";
+    estimate.classList.toggle("limited", verdict === "limited");
+    send.disabled = verdict === "short" || live !== null || this.text.trim() === "";
+    this.#root.classList.toggle("short", verdict === "short");
+    if (this.#told) return;
+    const cheaper = this.picker.models.find((other) => affordability(other, bound, available).verdict !== "short");
+    this.#show(verdict === "short" ? outOfCredits(toAmount(available), toAmount(least), cheaper?.name) : null);
+  }
+
+  /**
+   * @param {Explanation | null} explanation
+   * @param {Remedies} [remedies]
+   * @param {number | null} [waitSeconds]
+   */
+  #show(explanation, remedies = this.#remedies, waitSeconds = null) {
+    const words = JSON.stringify([explanation, waitSeconds]);
+    if (explanation && this.#trouble.dataset.words === words && !this.#told) return;
+    this.#trouble.dataset.words = words;
+    this.#trouble.hidden = explanation === null;
+    this.#trouble.replaceChildren(...(explanation ? [explanationView(explanation, remedies, waitSeconds)] : []));
+  }
+}

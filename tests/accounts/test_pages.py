@@ -1,0 +1,126 @@
+"""Every page that is not the chat, the billing or the admin: for who is signed in, and who is not."""
+
+import pytest
+from django.template.loader import render_to_string
+from django.test import Client
+from pytest_django.fixtures import SettingsWrapper
+
+from accounts.models import User
+from billing.models import LanguageModel
+from tests.accounts.pages import read
+
+PUBLIC = [
+    "/",
+    "/accounts/login/",
+    "/accounts/signup/",
+    "/accounts/login/code/",
+    "/accounts/password/reset/",
+    "/accounts/password/reset/done/",
+    "/accounts/password/reset/key/done/",
+    "/accounts/confirm-email/",
+    "/accounts/inactive/",
+    "/accounts/3rdparty/login/cancelled/",
+    "/accounts/3rdparty/login/error/",
+]
+PRIVATE = [
+    "/settings/",
+    "/settings/keys/",
+    "/accounts/logout/",
+    "/accounts/email/",
+    "/accounts/password/change/",
+    "/accounts/password/reset/",
+    "/accounts/reauthenticate/",
+    "/accounts/2fa/",
+    "/accounts/2fa/webauthn/",
+    "/accounts/3rdparty/",
+]
+FAULTS = ["400", "403", "404", "413", "429", "500", "503"]
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_anybody_can_read(path: str, visitor: Client) -> None:
+    read(visitor.get(path))
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+def test_who_is_signed_in_can_read(path: str, alices: Client) -> None:
+    read(alices.get(path))
+
+
+@pytest.mark.parametrize("path", ["/settings/", "/settings/keys/", "/accounts/email/", "/accounts/2fa/"])
+def test_private_pages_ask_who_it_is(path: str, visitor: Client) -> None:
+    assert visitor.get(path)["Location"] == f"/accounts/login/?next={path}"
+
+
+def test_who_is_signed_in_need_not_sign_in(alices: Client) -> None:
+    for path in ("/", "/accounts/login/", "/accounts/signup/", "/accounts/login/code/"):
+        assert alices.get(path)["Location"] == "/chat/"
+
+
+def test_a_passkey_can_be_added(alices: Client) -> None:
+    alices.post("/accounts/reauthenticate/", {"password": "Tallship-Marrow-9"})
+    html = read(alices.get("/accounts/2fa/webauthn/add/"))
+    assert 'id="passkey-options"' in html
+    assert 'name="passwordless" id="id_passwordless" checked' in html.replace("  ", " ") or "checked" in html
+
+
+def test_the_front_page_tells_todays_prices(visitor: Client) -> None:
+    html = read(visitor.get("/"))
+    on_sale = list(LanguageModel.objects.on_sale())
+    assert on_sale
+    for model in on_sale:
+        assert model.name in html
+
+
+def test_other_accounts_are_offered_only_where_they_are_set_up(
+    visitor: Client, alices: Client, settings: SettingsWrapper
+) -> None:
+    for path in ("/accounts/login/", "/accounts/signup/"):
+        assert "Continue with" not in read(visitor.get(path))
+    apps = [{"client_id": "id", "secret": "secret", "key": ""}]
+    settings.SOCIALACCOUNT_PROVIDERS = {"google": {"APPS": apps}, "github": {"APPS": apps}}
+    for path in ("/accounts/login/", "/accounts/signup/"):
+        html = read(visitor.get(path))
+        assert "Continue with Google" in html
+        assert "Continue with GitHub" in html
+    assert "GitHub" in read(visitor.get("/accounts/github/login/"))
+    assert "Connect another" in read(alices.get("/accounts/3rdparty/"))
+
+
+def test_the_demo_is_told_from_the_real_thing(visitor: Client, settings: SettingsWrapper) -> None:
+    said = {}
+    for claude in (True, False):
+        for stripe in (True, False):
+            settings.DEMO_CLAUDE, settings.DEMO_STRIPE = claude, stripe
+            html = read(visitor.get("/accounts/login/"))
+            said[claude, stripe] = ("ANTHROPIC_API_KEY" in html, "STRIPE_SECRET_KEY" in html)
+    assert all(told == are for are, told in said.items())
+
+
+def test_a_name_can_be_given(alices: Client, alice: User) -> None:
+    assert alices.post("/settings/", {"name": "Alice <i>A.</i>"})["Location"] == "/settings/"
+    html = read(alices.get("/settings/"))
+    assert "Saved." in html
+    assert "<i>A." not in html
+    alice.refresh_from_db()
+    assert alice.name == "Alice <i>A.</i>"
+
+
+def test_a_name_that_is_too_long_is_refused(alices: Client, alice: User) -> None:
+    before = alice.name
+    assert "at most 120 characters" in read(alices.post("/settings/", {"name": "x" * 121}))
+    alice.refresh_from_db()
+    assert alice.name == before
+
+
+def test_what_is_not_there_is_said_kindly(visitor: Client, alices: Client) -> None:
+    for browser in (visitor, alices):
+        assert "There is nothing here" in read(browser.get("/nowhere/"), status=404)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_pages_need_nothing_that_may_be_broken(name: str) -> None:
+    """No request, no person and, as this test has none, no database."""
+    html = render_to_string(f"{name}.html")
+    assert name in html
+    assert 'href="/"' in html

@@ -1,0 +1,201 @@
+"""`make run` as a developer meets it: it comes up, survives what is done to it, and leaves nothing behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from chatapp.local.environment import without_settings
+from chatapp.local.process import CLONE, Program, find, free_port
+from tests import servers
+from tests.servers import wait_until
+
+# What tells a child from the others, in its command line.
+CHILDREN = {
+    "web": "chatapp.local.web",
+    "worker": "worker",
+    "beat": "beat",
+    "claude": "chatapp.local.demo_claude",
+    "stripe": "chatapp.local.demo_stripe",
+    "valkey": "valkey-server",
+    "postgres": "postgres",
+}
+
+
+class LocalRun:
+    """A `make run` in a folder of its own."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.starts = 0
+        self.log = home.with_name(f"{home.name}-{self.port}.log")
+        home.mkdir(mode=0o711, exist_ok=True)
+        env = {"CHATAPP_LOCAL": str(home), "CHATAPP_ENV_FILES": "", "PORT": str(self.port), **settings}
+        self.supervisor = Program(
+            "run",
+            [sys.executable, "-m", "chatapp.local.run"],
+            mark=servers.running.mark,
+            env={**without_settings(os.environ), **env},
+            output=self.log,
+        )
+
+    def start(self) -> None:
+        self.starts += 1
+        self.supervisor.start()
+        wait_until(self._says_where_it_is, "it says where it is")
+
+    def stop(self) -> int:
+        """What Ctrl-C does; the exit status."""
+        os.kill(self.supervisor.pid, signal.SIGINT)
+        assert self.supervisor.process is not None
+        return self.supervisor.process.wait(timeout=20)
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def ready(self) -> dict[str, bool]:
+        try:
+            answer = httpx.get(f"{self.url}/readyz", timeout=20)
+        except httpx.TransportError:
+            return {}
+        return answer.json()
+
+    def all_ready(self) -> bool:
+        return self.ready() == {"database": True, "redis": True, "worker": True}
+
+    def child(self, name: str) -> psutil.Process | None:
+        """The process of that name that is running now."""
+        for process in find(self.home):
+            try:
+                if CHILDREN[name] in " ".join(process.cmdline()):
+                    return process
+            except psutil.NoSuchProcess:
+                continue
+        return None
+
+    def _says_where_it_is(self) -> bool:
+        assert self.supervisor.running, self.output()
+        return self.output().count(f"Chatapp is at {self.url}") == self.starts
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[LocalRun]:
+    run = LocalRun(servers.running.home / "run")
+    run.start()
+    yield run
+    if run.supervisor.running:
+        run.stop()
+
+
+def test_everything_runs(running: LocalRun) -> None:
+    wait_until(running.all_ready, "web, PostgreSQL, Valkey and a worker are ready")
+    assert all(running.child(name) for name in CHILDREN)
+
+
+def test_another_terminal_finds_the_settings_of_the_run(running: LocalRun) -> None:
+    settings = running.home / "run.env"
+    assert settings.stat().st_mode & 0o777 == 0o600
+    command = subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--check"],
+        cwd=CLONE,
+        env={**without_settings(os.environ), "CHATAPP_ENV_FILES": str(settings)},
+        capture_output=True,
+        text=True,
+    )
+    assert command.returncode == 0, command.stderr
+
+
+def test_a_second_run_of_the_clone_is_refused(running: LocalRun) -> None:
+    second = LocalRun(running.home)
+    assert refusal_of(second) == (
+        f"chatapp: this clone is running already, as process {running.supervisor.pid}: stop that first."
+    )
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_what_is_killed_comes_back_where_it_was(running: LocalRun, name: str) -> None:
+    killed = running.child(name)
+    assert killed is not None
+    killed.kill()
+    wait_until(lambda: running.child(name) not in (None, killed), f"there is another {name}")
+    wait_until(running.all_ready, "all is ready again")
+    assert f"{name} was killed by SIGKILL; it is started again in" in running.output()
+
+
+def test_requests_wait_while_web_is_started_again(running: LocalRun) -> None:
+    web = running.child("web")
+    assert web is not None
+    web.kill()
+    assert httpx.get(f"{running.url}/healthz", timeout=60).json() == {"status": "ok"}
+
+
+def test_one_signal_ends_all_of_it(running: LocalRun) -> None:
+    assert running.stop() == 0
+    assert find(running.home) == []
+    assert not (running.home / "run.env").exists()
+    assert "Traceback" not in running.output()
+
+
+def test_what_a_killed_run_leaves_is_ended_by_its_reaper(running: LocalRun) -> None:
+    running.start()
+    running.supervisor.kill()
+    wait_until(lambda: find(running.home) == [], "nothing is left")
+
+
+def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(running: LocalRun) -> None:
+    running.start()
+    left = [process for process in find(running.home) if "reap" not in "".join(process.cmdline())]
+    for reaper in set(find(running.home)) - set(left):
+        reaper.kill()
+    running.supervisor.kill()
+    assert all(process.is_running() for process in left)
+    running.start()
+    assert not any(process.is_running() for process in left)
+    wait_until(running.all_ready, "all is ready")
+    assert "brought the database up to date" not in running.output().partition("Ended")[2], "the data was lost"
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"PORT": "http"}, "PORT must be a number from 1 to 65535, not 'http'."),
+        ({"HOST": "192.0.2.1"}, "cannot listen on 192.0.2.1 port "),
+        ({"DATABASE_URL": "sqlite:///db.sqlite3"}, "DATABASE_URL must begin with postgres:// or postgresql://"),
+        ({"DATABASE_URL": "postgres://me@127.0.0.1:1/x"}, "PostgreSQL cannot be reached at DATABASE_URL: "),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "nothing answers at REDIS_URL: "),
+        ({"TURNS_AT_ONCE": "many"}, "TURNS_AT_ONCE must be a whole number"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(tmp_path: Path, settings: dict[str, str], line: str) -> None:
+    run = LocalRun(tmp_path / "local", **settings)
+    assert refusal_of(run).startswith(f"chatapp: {line}")
+    assert find(run.home) == []
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    run = LocalRun(tmp_path / "local")
+    with socket.create_server(("127.0.0.1", run.port)):
+        assert refusal_of(run) == (
+            f"chatapp: cannot listen on 127.0.0.1 port {run.port}: Address already in use. "
+            "Choose another with `make run PORT=8001`."
+        )
+
+
+def refusal_of(run: LocalRun) -> str:
+    """The line with which it refuses to start."""
+    run.supervisor.start()
+    assert run.supervisor.process is not None
+    assert run.supervisor.process.wait(timeout=60) == 1
+    spoken = [line for line in run.output().splitlines() if line.startswith("chatapp: ")]
+    assert len(spoken) == 1, run.output()
+    assert "Traceback" not in run.output()
+    return spoken[0]

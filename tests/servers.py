@@ -1,0 +1,113 @@
+"""The servers of one test run, and the settings that point at them.
+
+A pytest plugin (`-p tests.servers`), because they must run before Django reads its settings. Everything lives in a
+temporary folder of its own; nothing of a developer's is read or touched, and nothing is left, even of a run that is
+killed: a reaper waits for that.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chatapp.local.environment import without_settings
+from chatapp.local.postgres import PostgresServer, others_reach
+from chatapp.local.process import LocalError, Mark, free_port, start_reaper
+from chatapp.local.valkey import ValkeyServer
+
+START_SECONDS = 60.0
+
+running: "Servers"
+
+STRIPE_WEBHOOK_SECRET = "whsec_of_the_tests"
+
+
+class Servers:
+    """PostgreSQL and Valkey, and `env`: the environment in which Chatapp finds them and nothing else."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.logs = home / "logs"
+        self.outbox = home / "outbox"
+        self.logs.mkdir()
+        self.mark = Mark.new(home)
+        self.claude_port, self.stripe_port = free_port(), free_port()
+        self._reaper = start_reaper(self.mark, remove=home)
+        self.postgres = PostgresServer(home, mark=self.mark, port=free_port(), durable=False)
+        self.valkey = ValkeyServer(home, mark=self.mark, port=free_port())
+        self.env = {
+            **without_settings(os.environ),
+            "CHATAPP_ENV_FILES": "",
+            "DJANGO_SETTINGS_MODULE": "chatapp.settings",
+            "SECRET_KEY": "the secret of the tests, which is none, but is long enough",
+            "DEBUG": "true",
+            "DATABASE_URL": self.postgres.url,
+            "REDIS_URL": self.valkey.url,
+            "ANTHROPIC_API_KEY": "sk-ant-of-the-tests",
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.claude_port}",
+            "STRIPE_SECRET_KEY": "sk_test_of_the_tests",
+            "STRIPE_WEBHOOK_SECRET": STRIPE_WEBHOOK_SECRET,
+            "STRIPE_API_BASE": f"http://127.0.0.1:{self.stripe_port}",
+            "CHATAPP_DEMO_CLAUDE": "true",
+            "CHATAPP_DEMO_STRIPE": "true",
+            "EMAIL_URL": f"filemail://{self.outbox}",
+            # Many turns of few people, and short waits; what a limit does is tested with a limit of its own.
+            "TURNS_PER_MINUTE": "10000",
+            "TURNS_AT_ONCE": "1000",
+            "TURN_CONNECT_SECONDS": "2",
+            "TURN_STALL_SECONDS": "3",
+            "TURN_RECONNECT_SECONDS": "2",
+        }
+
+    def start(self) -> None:
+        self.valkey.start()
+        self.postgres.start()
+        wait_until(self.postgres.ready, "PostgreSQL takes connections")
+        wait_until(self.valkey.ready, "Valkey answers")
+
+    def stop(self) -> None:
+        self.valkey.stop()
+        self.postgres.stop()
+        self._reaper.communicate()
+
+
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+    """Look every few milliseconds whether it `happened`; TimeoutError, naming `what`, if it never does."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s in vain until {what}")
+        time.sleep(0.02)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    global running
+    try:
+        running = Servers(_new_home())
+        running.start()
+    except LocalError as error:
+        raise pytest.UsageError(str(error)) from None
+    os.environ.clear()
+    os.environ.update(running.env)
+
+
+def pytest_unconfigure() -> None:
+    running.stop()
+
+
+def _folder_all_users_reach() -> Path:
+    """Where root's PostgreSQL, which runs as another user, can work: every folder above must let it through."""
+    for folder in (Path(tempfile.gettempdir()), Path("/var/tmp")):  # noqa: S108
+        if os.geteuid() != 0 or others_reach(folder):
+            return folder
+    raise LocalError("No folder for temporary files that other users can reach: set TMPDIR to one.")
+
+
+def _new_home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="chatapp-tests-", dir=_folder_all_users_reach()))
+    home.chmod(0o711)
+    return home

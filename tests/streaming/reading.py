@@ -1,0 +1,66 @@
+"""Turns as a program meets them: over HTTP, read by a standard SSE client."""
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from httpx_sse import aconnect_sse, connect_sse
+
+TURNS = "/api/v1/turns"
+
+Event = dict[str, Any]
+
+
+def ask(client: httpx.Client, text: str = "hello", **fields: Any) -> list[Event]:
+    """Ask, and read the stream to its end. Each event is its data, with the SSE id as `_id`."""
+    body = {"text": text, **fields} if text else fields
+    with connect_sse(client, "POST", TURNS, json=body) as source:
+        return [_event(sse) for sse in source.iter_sse()]
+
+
+async def ask_async(client: httpx.AsyncClient, text: str = "hello", **fields: Any) -> list[Event]:
+    async with aconnect_sse(client, "POST", TURNS, json={"text": text, **fields}) as source:
+        return [_event(sse) async for sse in source.aiter_sse()]
+
+
+def ask_until(
+    client: httpx.Client, enough: Callable[[list[Event]], bool], text: str = "hello", **fields: Any
+) -> list[Event]:
+    """Ask, read while not `enough`, and then drop the connection as a closed tab does."""
+    seen: list[Event] = []
+    with connect_sse(client, "POST", TURNS, json={"text": text, **fields}) as source:
+        for sse in source.iter_sse():
+            seen.append(_event(sse))
+            if enough(seen):
+                break
+    return seen
+
+
+def follow(client: httpx.Client, turn: str, after: str | None = None) -> list[Event]:
+    """The turn's events, from the start or after an id, to the end."""
+    params = {} if after is None else {"after": after}
+    with connect_sse(client, "GET", f"{TURNS}/{turn}/events", params=params) as source:
+        return [_event(sse) for sse in source.iter_sse()]
+
+
+def refusal(client: httpx.Client, **body: Any) -> tuple[int, dict[str, Any]]:
+    """Status and problem of a request that is refused."""
+    response = client.post(TURNS, json=body)
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    return response.status_code, response.json()
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event["text"] for event in events if event["type"] == "text")
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _event(sse: Any) -> Event:
+    data: Event = json.loads(sse.data)
+    assert data["type"] == sse.event
+    return {**data, "_id": sse.id}

@@ -1,0 +1,191 @@
+"""Processes die, servers vanish, and nothing is lost or charged wrongly."""
+
+import asyncio
+import secrets
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.db import connections
+from django.db.models import F
+
+from accounts.models import ApiKey, User
+from billing import ledger
+from billing.models import Hold
+from chatapp.conversations.models import Message, Turn
+from chatapp.db import in_db
+from chatapp.streaming.models import UsageRecord
+from chatapp.streaming.tasks import DEAD_AFTER, record_missing_usage, sweep
+from tests.conftest import SignIn
+from tests.stack import Stack
+from tests.streaming.reading import ask, ask_async, ask_until, follow, text_of
+
+SLOW = "[[demo: tokens 4000]] [[demo: pace 100]] go on and on"
+
+
+def has_text(seen: list[dict[str, Any]]) -> bool:
+    return len(text_of(seen)) > 60
+
+
+def assert_books_balance(stack: Stack) -> None:
+    audit = stack.manage("ledger_audit")
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+
+
+def grow_old(turn: str) -> None:
+    """Let its last heartbeat lie further back than a living process's can."""
+    row = Turn.objects.get(pk=turn)
+    Turn.objects.filter(pk=turn).update(heartbeat_at=row.heartbeat_at - 2 * DEAD_AFTER)
+
+
+def test_a_killed_web_process_charges_nothing_and_keeps_the_text(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    doomed = stack.start_web()
+    client = sign_in(alice)
+    seen: list[dict[str, Any]] = []
+
+    def kill(so_far: list[dict[str, Any]]) -> bool:
+        seen[:] = so_far
+        if has_text(so_far):
+            doomed.kill()
+        return False
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        ask_until(sign_in(alice, url=doomed.url), kill, SLOW)
+    turn = seen[0]["turn"]
+    assert Hold.objects.get(pk=turn).state == "pending"
+
+    grow_old(turn)
+    sweep.delay()
+    events = follow(client, turn)
+
+    assert (events[-1]["type"], events[-1]["code"]) == ("error", "interrupted")
+    assert events[-1]["balance"] == {"available": "100.000000", "held": "0.000000"}
+    assert Hold.objects.get(pk=turn).state == "released"
+    kept = Message.objects.get(pk=seen[0]["assistant_message"]).text
+    assert kept
+    assert kept == text_of(events)
+    assert text_of(seen).startswith(kept) or kept.startswith(text_of(seen))
+    assert_books_balance(stack)
+
+
+def test_a_turn_whose_process_lives_is_not_swept(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    turn = ask_until(client, has_text, SLOW)[0]["turn"]
+    first = Turn.objects.get(pk=turn).heartbeat_at
+    reading = client.stream("GET", f"/api/v1/turns/{turn}/events")
+    with reading:
+        stack.wait_until(lambda: Turn.objects.get(pk=turn).heartbeat_at > first, "a heartbeat")
+        client.post(f"/api/v1/turns/{turn}/stop")
+
+
+def test_without_valkey_turns_work_and_usage_is_recorded_later(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    stack.valkey.kill()
+
+    events = ask(client, "hello")
+
+    assert events[-1]["status"] == "completed"
+    turn = events[0]["turn"]
+    assert not UsageRecord.objects.filter(pk=turn).exists()
+    an_hour = timedelta(hours=1)
+    Turn.objects.filter(pk=turn).update(created_at=F("created_at") - an_hour, ended_at=F("ended_at") - an_hour)
+    stack.restart(stack.valkey)
+    record_missing_usage.delay()
+    stack.wait_until(lambda: UsageRecord.objects.filter(pk=turn).exists(), "the usage is recorded", 60)
+
+
+def test_valkey_dying_in_mid_answer_harms_nobody(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+
+    def kill(seen: list[dict[str, Any]]) -> bool:
+        if has_text(seen) and stack.valkey.running:
+            stack.valkey.kill()
+        return False
+
+    events = ask_until(client, kill, "[[demo: tokens 300]] [[demo: pace 150]] go on")
+
+    assert events[-1]["status"] == "completed"
+    assert Message.objects.get(pk=events[0]["assistant_message"]).text == text_of(events)
+    assert_books_balance(stack)
+
+
+def test_postgresql_dying_in_mid_answer_loses_nothing(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+
+    def kill(seen: list[dict[str, Any]]) -> bool:
+        if has_text(seen) and not killed:
+            killed.append(True)
+            stack.postgres.kill()
+            stack.restart(stack.postgres)
+            connections.close_all()
+        return False
+
+    killed: list[bool] = []
+    events = ask_until(client, kill, "[[demo: tokens 300]] [[demo: pace 150]] go on")
+
+    assert events[-1]["status"] == "completed"
+    assert Message.objects.get(pk=events[0]["assistant_message"]).text == text_of(events)
+    assert_books_balance(stack)
+
+
+def test_a_database_that_is_away_is_answered_with_503(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    stack.postgres.kill()
+    try:
+        response = client.post("/api/v1/turns", json={"text": "hello"})
+        ready = client.get("/readyz")
+        alive = client.get("/healthz")
+    finally:
+        stack.restart(stack.postgres)
+        connections.close_all()
+    stack.wait_until(lambda: client.get("/readyz").is_success, "the web process has found it again")
+
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert response.headers["Retry-After"]
+    assert (ready.status_code, ready.json()["database"]) == (503, False)
+    assert alive.status_code == 200
+    assert stack.claude.requests() == []
+
+
+def test_a_killed_worker_does_its_work_after_all(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    stack.worker.kill()
+    turn = ask(sign_in(alice))[0]["turn"]
+    stack.worker.start()
+
+    stack.wait_until(lambda: UsageRecord.objects.filter(pk=turn).exists(), "the usage is recorded", 60)
+
+
+async def test_two_hundred_streams_share_ten_connections(stack: Stack, committed_db: None) -> None:
+    """As many people read at once; each answer is whole, and the pool never grows beyond its size."""
+
+    def people() -> list[str]:
+        tag = secrets.token_hex(4)
+        users = User.objects.bulk_create([User(email=f"reader-{tag}-{n}@example.org") for n in range(200)])
+        return [ApiKey.issue(user=user, name="reader")[1] for user in users]
+
+    tokens = await in_db(people)
+
+    async def read(token: str) -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=stack.url, timeout=120, headers=headers) as client:
+            return await ask_async(client, "[[demo: tokens 40]] [[demo: pace 20]] hello")
+
+    answers = await asyncio.gather(*map(read, tokens))
+
+    assert {events[-1].get("status") for events in answers} == {"completed"}
+    assert {len(text_of(events)) for events in answers} == {len(text_of(answers[0]))}
+
+
+def test_a_wallet_is_whole_after_all_of_it(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    events = ask(sign_in(alice))
+    turn = Turn.objects.get(pk=events[0]["turn"])
+
+    wallet = ledger.wallet_of(alice)
+    assert wallet.balance == 100_000_000 - turn.charged
+    assert wallet.held == 0
+    assert_books_balance(stack)

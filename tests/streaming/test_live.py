@@ -1,0 +1,157 @@
+"""A stream is a cursor over a growing text."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatapp.streaming.events import Balance, Cursor, Done, Sent, Started, Text, Thinking
+from chatapp.streaming.live import GrowingText, LiveTurn
+from chatapp.streaming.sse import encode
+
+DONE = Done("completed", "end_turn", {}, "0.000000", Balance("1.000000", "0.000000"), False, False)
+
+
+@pytest.fixture
+async def live() -> AsyncIterator[LiveTurn]:
+    turn = LiveTurn(Started(uuid.uuid4(), None, None, None, "claude", "1.000000"))
+    yield turn
+    turn.end(DONE)
+
+
+async def read(live: LiveTurn, after: Cursor | None = None) -> list[Sent]:
+    async with aclosing(live.follow(after)) as events:
+        return [sent async for sent in events if sent is not None]
+
+
+def said(sent: list[Sent]) -> str:
+    return "".join(one.event.text for one in sent if isinstance(one.event, Text))
+
+
+async def test_a_reader_gets_start_text_and_end_in_order(live: LiveTurn) -> None:
+    reading = asyncio.create_task(read(live))
+    await asyncio.sleep(0)
+    live.think("hm")
+    live.say("Hel")
+    live.say("lo")
+    live.end(DONE)
+
+    sent = await reading
+
+    assert [one.event.type for one in sent] == ["start", "thinking", "text", "done"]
+    assert said(sent) == "Hello"
+
+
+async def test_a_slow_reader_gets_fewer_and_larger_events(live: LiveTurn) -> None:
+    events = live.follow(None)
+    await anext(events)
+    for word in range(1000):
+        live.say(f"{word} ")
+
+    assert isinstance((await anext(events)).event, Text)  # type: ignore[union-attr]
+    live.end(DONE)
+
+    assert isinstance((await anext(events)).event, Done)  # type: ignore[union-attr]
+    await events.aclose()
+
+
+async def test_whoever_comes_back_misses_and_doubles_nothing(live: LiveTurn) -> None:
+    live.say("One two ")
+    events = live.follow(None)
+    first = [await anext(events) for _ in range(2)]
+    await events.aclose()
+    live.say("three 🍞")
+    live.end(DONE)
+
+    seen = first[-1]
+    assert seen is not None
+    rest = await read(live, Cursor.parse(seen.id))
+
+    assert said([one for one in first if one]) + said(rest) == "One two three 🍞"
+    assert [one.event.type for one in rest] == ["text", "done"]
+
+
+async def test_who_has_seen_the_end_is_told_it_again_and_nothing_else(live: LiveTurn) -> None:
+    live.say("All of it")
+    live.end(DONE)
+    everything = await read(live)
+
+    again = await read(live, Cursor.parse(everything[-1].id))
+
+    assert [one.event for one in again] == [DONE]
+
+
+async def test_a_turn_that_nobody_reads_is_left(live: LiveTurn, settings: pytest.FixtureRequest) -> None:
+    settings.TURN_RECONNECT_SECONDS = 0.01  # type: ignore[attr-defined]
+    closed = asyncio.Event()
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    events = live.follow(None)
+    await anext(events)
+    wanted = asyncio.create_task(live.while_wanted(endless()))
+    await asyncio.sleep(0)
+    await events.aclose()
+
+    await wanted
+    assert live.leaving == "abandoned"
+    assert closed.is_set()
+
+
+async def test_one_reader_left_is_enough(live: LiveTurn, settings: pytest.FixtureRequest) -> None:
+    settings.TURN_RECONNECT_SECONDS = 0  # type: ignore[attr-defined]
+    first, second = live.follow(None), live.follow(None)
+    await anext(first)
+    await anext(second)
+    await first.aclose()
+    await asyncio.sleep(0.01)
+
+    assert live.leaving is None
+    live.end(DONE)
+    await second.aclose()
+
+
+async def test_the_first_reason_to_leave_counts(live: LiveTurn) -> None:
+    live.leave("stopped")
+    live.leave("abandoned")
+
+    assert live.leaving == "stopped"
+
+
+@given(pieces=st.lists(st.text(max_size=8), max_size=30), offset=st.integers(0, 120))
+def test_a_growing_text_reads_like_the_whole(pieces: list[str], offset: int) -> None:
+    text = GrowingText()
+    for piece in pieces:
+        text.append(piece)
+
+    assert text.since(offset) == "".join(pieces)[offset:]
+    assert text.whole() == "".join(pieces)
+    assert text.length == len("".join(pieces))
+
+
+@given(st.text())
+def test_an_event_is_one_line_of_data_whatever_it_says(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return  # what the provider's door lets through has no halves of surrogate pairs
+    wire = encode(Sent("3.14", Thinking(text)))
+
+    assert wire.startswith(b"id: 3.14\nevent: thinking\ndata: {")
+    assert wire.endswith(b"}\n\n")
+    assert wire.count(b"\n") == 4
+    assert b"\r" not in wire
+
+
+@pytest.mark.parametrize("written", ["", "x", "1", "1.", ".1", "1.2.3", "-1.2", "1.2x", "١.٢", "1.2.endend"])
+def test_an_id_that_is_none_of_ours_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="not the id"):
+        Cursor.parse(written)

@@ -1,0 +1,160 @@
+"""Claude through the real SDK over HTTP: what arrives, and what each fault is called."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from billing.pricing import Usage
+from chatapp.local.demo_claude.client import DemoClaude
+from chatapp.streaming.providers import anthropic
+from chatapp.streaming.providers.anthropic import Claude
+from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
+
+PROMPT = Prompt("claude-sonnet-5-5", "Be brief.", (("user", "hello"),), 4096, False, "someone")
+THINKING = Prompt("claude-opus-5-5", "Be brief.", (("user", "hello"),), 4096, True, "someone")
+
+
+@pytest.fixture(scope="module")
+def demo() -> Any:
+    with DemoClaude("pace 0") as running:
+        yield running
+
+
+@pytest.fixture
+async def claude(demo: DemoClaude, settings: Any) -> AsyncIterator[Claude]:
+    settings.ANTHROPIC_BASE_URL = demo.url
+    settings.TURN_CONNECT_SECONDS = 0.5
+    settings.TURN_STALL_SECONDS = 0.5
+    demo.reset()
+    provider = Claude()
+    yield provider
+    await provider.aclose()
+
+
+async def answer(claude: Claude, prompt: Prompt = PROMPT) -> list[Delta]:
+    async with aclosing(claude.stream(prompt)) as deltas:
+        return [delta async for delta in deltas]
+
+
+def said(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas if isinstance(delta, Said))
+
+
+async def test_an_answer_is_accepted_said_and_finished(demo: DemoClaude, claude: Claude) -> None:
+    demo.script({"deltas": ["Hel", "lo"]})
+
+    deltas = await answer(claude)
+
+    assert isinstance(deltas[0], Accepted)
+    assert deltas[0].usage.output_tokens == 0
+    assert deltas[0].request_id.startswith("req_")
+    assert said(deltas) == "Hello"
+    assert isinstance(deltas[-1], Finished)
+    assert deltas[-1].stop_reason == "end_turn"
+
+
+async def test_usage_is_the_last_total_and_never_a_sum(demo: DemoClaude, claude: Claude) -> None:
+    numbers = {"input_tokens": 10, "output_tokens": 20, "cache_read_input_tokens": 30}
+    written = {"ephemeral_5m_input_tokens": 40, "ephemeral_1h_input_tokens": 50}
+    demo.script({"say": {"text": "x"}, "usage": numbers | written})
+
+    finished = (await answer(claude))[-1]
+
+    assert finished == Finished("end_turn", Usage(10, 20, 30, 40, 50))
+
+
+async def test_thinking_comes_apart_from_the_answer(demo: DemoClaude, claude: Claude) -> None:
+    demo.script({"thinking": {"text": "Let me see."}, "say": {"text": "Four."}})
+
+    deltas = await answer(claude, THINKING)
+
+    assert "".join(delta.text for delta in deltas if isinstance(delta, Thought)) == "Let me see."
+    assert said(deltas) == "Four."
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["caf", "e\u0301 ", "👩‍👩‍👧", " \r\n", "\u2028 end"],
+        ["   leading", " and trailing   "],
+        ["data: {}\n\n", "event: error\n"],
+    ],
+)
+async def test_text_arrives_byte_for_byte(demo: DemoClaude, claude: Claude, pieces: list[str]) -> None:
+    demo.script({"deltas": pieces})
+
+    assert said(await answer(claude)) == "".join(pieces)
+
+
+async def test_nul_which_no_database_can_store_is_left_out(demo: DemoClaude, claude: Claude) -> None:
+    demo.script({"deltas": ["a\x00b"]})
+
+    assert said(await answer(claude)) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("status 429 retry_after=7", "rate_limited"),
+        ("status 529", "overloaded"),
+        ("status 500", "provider_unavailable"),
+        ("status 503", "provider_unavailable"),
+        ("status 504", "provider_unavailable"),
+        ("status 400", "provider_rejected"),
+        ("status 401", "provider_rejected"),
+        ("status 403", "provider_rejected"),
+        ("status 413", "context_too_long"),
+        ("too_long", "context_too_long"),
+        ("hang", "provider_unavailable"),
+        ("drop", "provider_unavailable"),
+        ("stall after=3", "provider_cut"),
+        ("error overloaded_error after=3", "overloaded"),
+        ("error api_error after=3", "provider_unavailable"),
+        ("cut after=3", "provider_cut"),
+        ("cut after=3 reset=true", "provider_cut"),
+        ("end after=3", "provider_cut"),
+        ("end before=message_stop", "provider_cut"),
+        ("garbage after=3", "provider_cut"),
+    ],
+)
+async def test_each_fault_has_its_code(demo: DemoClaude, claude: Claude, fault: str, code: str) -> None:
+    demo.script("tokens 20", fault)
+
+    with pytest.raises(ProviderError) as caught:
+        await answer(claude)
+
+    assert caught.value.code == code
+
+
+async def test_the_provider_says_when_to_come_back(demo: DemoClaude, claude: Claude) -> None:
+    demo.script("status 429 retry_after=7")
+
+    with pytest.raises(ProviderError) as caught:
+        await answer(claude)
+
+    assert caught.value.retry_after == 7
+
+
+async def test_leaving_closes_the_call_upstream(demo: DemoClaude, claude: Claude) -> None:
+    demo.script("tokens 5000", "pace 200")
+    async with aclosing(claude.stream(PROMPT)) as deltas:
+        async for delta in deltas:
+            if isinstance(delta, Said):
+                break
+
+    await demo.until("client_closed")
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "12", None, 10**12])
+def test_a_count_that_cannot_be_charged_breaks_the_answer(count: Any) -> None:
+    with pytest.raises(ValueError, match="not a count"):
+        anthropic.count(count)
+
+
+def test_a_prompt_is_never_longer_than_its_bound() -> None:
+    prompt = Prompt("m", "s", (("user", "日本"), ("assistant", "ok")), 1, False, "x")
+
+    assert prompt.bound_tokens >= len("日本".encode()) + len("ok") + len("s")
+    assert Usage().prompt_tokens == 0
