@@ -102,17 +102,17 @@ def transactions(request: HttpRequest, page: Query[Statement]) -> dict[str, Any]
     rows = list(found[: page.limit + 1])
     more = len(rows) > page.limit
     rows = rows[: page.limit]
-    return {"items": [_transaction_out(row, wallet) for row in rows], "next": str(rows[-1].pk) if more else None}
+    return {
+        "items": [_transaction_out(row, wallet) for row in rows],
+        "next": str(rows[-1].pk) if more else None,
+    }
 
 
 def models_offered() -> list[ModelOut]:
     """The models on sale, in the operator's order; the first is the default."""
     on_sale = list(LanguageModel.objects.on_sale())
     prices = {price.model_id: price for price in Price.objects.in_force()}
-    return [
-        _model_out(model, prices[model.pk], default=index == 0)
-        for index, model in enumerate(on_sale)
-    ]
+    return [_model_out(model, prices[model.pk], default=index == 0) for index, model in enumerate(on_sale)]
 
 
 def _model_out(model: LanguageModel, price: Price, *, default: bool) -> ModelOut:

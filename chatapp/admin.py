@@ -24,7 +24,15 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from accounts.admin import AddressesOfPerson, ApiKeysOfPerson, SecondFactorsOfPerson
 from accounts.models import User
 from billing.admin import adjustments
-from billing.admin.reading import NOTHING, DaysFilter, ReadOnlyAdmin, credits_column, uuid_in
+from billing.admin.reading import (
+    NOTHING,
+    DaysFilter,
+    Found,
+    ReadOnlyAdmin,
+    credits_column,
+    time_column,
+    uuid_in,
+)
 from chatapp.conversations.models import Turn
 
 
@@ -49,7 +57,7 @@ class PersonAdmin(UserAdmin, ModelAdmin):
     change_password_form = AdminPasswordChangeForm
     list_display = [
         *("email", "name", "available_credits", "held_credits", "turn_count"),
-        *("date_joined", "last_login", "is_active", "is_staff"),
+        *("joined", "seen", "is_active", "is_staff"),
     ]
     list_filter = [
         ("is_active", BooleanRadioFilter),
@@ -63,12 +71,22 @@ class PersonAdmin(UserAdmin, ModelAdmin):
     search_help_text = "E-mail, name or id"
     ordering = ["-date_joined"]
     fieldsets = [
-        (None, {"fields": ["email", "name", "is_active", "date_joined", "last_login", "password"]}),
+        (None, {"fields": ["email", "name", "is_active", "joined", "seen", "password"]}),
         ("Credits", {"fields": ["available_credits", "held_credits", "turn_count", "elsewhere"]}),
-        ("Rights", {"fields": ["is_staff", "is_superuser", "groups", "user_permissions"], "classes": ["tab"]}),
+        (
+            "Rights",
+            {"fields": ["is_staff", "is_superuser", "groups", "user_permissions"], "classes": ["tab"]},
+        ),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "usable_password", "password1", "password2"]})]
-    readonly_fields = ["date_joined", "last_login", "available_credits", "held_credits", "turn_count", "elsewhere"]
+    readonly_fields = [
+        "joined",
+        "seen",
+        "available_credits",
+        "held_credits",
+        "turn_count",
+        "elsewhere",
+    ]
     filter_horizontal = ["groups", "user_permissions"]
     inlines = [ApiKeysOfPerson, AddressesOfPerson, SecondFactorsOfPerson]
     actions = None
@@ -76,6 +94,8 @@ class PersonAdmin(UserAdmin, ModelAdmin):
 
     available_credits = credits_column("available", "available")
     held_credits = credits_column("held", "held")
+    joined = time_column("date_joined", "joined")
+    seen = time_column("last_login", "last login")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         turns = Turn.objects.filter(user=OuterRef("pk")).order_by().values("user")
@@ -85,9 +105,14 @@ class PersonAdmin(UserAdmin, ModelAdmin):
             .get_queryset(request)
             .select_related("wallet")
             .annotate(
-                available=F("wallet__balance") - F("wallet__held"), held=F("wallet__held"), turns_counted=counted
+                available=F("wallet__balance") - F("wallet__held"),
+                held=F("wallet__held"),
+                turns_counted=counted,
             )
         )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Found]:
+        return Found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[User], search_term: str
@@ -157,13 +182,15 @@ class PersonAdmin(UserAdmin, ModelAdmin):
 class LogEntryAdmin(ReadOnlyAdmin):
     """Who of the staff changed or read what."""
 
-    list_display = ["action_time", "user", "what", "content_type", "object_repr", "change"]
+    list_display = ["when", "user", "what", "content_type", "object_repr", "change"]
     list_filter = [("action_time", DaysFilter)]
     list_select_related = ["user", "content_type"]
     search_fields = ["user__email", "object_repr", "change_message"]
     search_help_text = "E-mail of staff, name of what was changed, or what was done"
-    fields = ["action_time", "user", "what", "content_type", "object_repr", "change"]
-    readonly_fields = ["what", "change"]
+    fields = ["when", "user", "what", "content_type", "object_repr", "change"]
+    readonly_fields = ["when", "what", "change"]
+
+    when = time_column("action_time", "time")
 
     @display(description="action", ordering="action_flag")
     def what(self, entry: LogEntry) -> str:

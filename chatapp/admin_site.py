@@ -33,7 +33,7 @@ class OperatorSite(UnfoldAdminSite):
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         # Unfold's pages are Alpine's, which compiles the expressions in their attributes with `new Function`; its
         # build without that does not understand them. So the admin's pages, and no other, may evaluate strings.
-        # Inline scripts and styles stay forbidden: `each_context` and templates/admin/base_site.html avoid them.
+        # Inline scripts and styles stay forbidden: `each_context` and templates/admin/base.html avoid them.
         may_evaluate = csp_update({"script-src": [UNSAFE_EVAL]})
         return may_evaluate(super().admin_view(self._behind_second_factor(view), cacheable))
 
@@ -46,7 +46,9 @@ class OperatorSite(UnfoldAdminSite):
         """Anonymous visitors go to the site's own login; who is signed in and not staff is refused with 403."""
         return redirect("admin:index")
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The site's own page, which asks for the old password, limits tries and tells the owner by mail."""
         return redirect("account_change_password")
 
@@ -54,7 +56,9 @@ class OperatorSite(UnfoldAdminSite):
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             # The site let them in already: this is staff.
-            if settings.STAFF_NEED_SECOND_FACTOR and not is_mfa_enabled(cast(User, request.user), types=FACTORS):
+            if settings.STAFF_NEED_SECOND_FACTOR and not is_mfa_enabled(
+                cast(User, request.user), types=FACTORS
+            ):
                 messages.info(
                     request,
                     "The admin needs a second factor. Set up an authenticator app or a passkey, then open it again.",
@@ -77,7 +81,10 @@ def account_links(request: HttpRequest) -> list[dict[str, str]]:
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """What this member of staff may see, grouped by what they come for."""
     return [
-        {"title": "", "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse("admin:index")}]},
+        {
+            "title": "",
+            "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse("admin:index")}],
+        },
         *_groups(
             request,
             People=[

@@ -1,6 +1,9 @@
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
 
+# Makes ours the application that `shared_task` binds to, in every process that has Django.
+from chatapp import celery  # noqa: F401
+
 
 class ChatappConfig(AppConfig):
     name = "chatapp"

@@ -25,7 +25,9 @@ class SignedIn(AuthBase):
         else:
             user = await in_db(_user_with_session, request)
             if user is not None and check_csrf(request) is not None:
-                raise Problem(403, "forbidden", "The CSRF token is missing or stale. Reload the page and try again.")
+                raise Problem(
+                    403, "forbidden", "The CSRF token is missing or stale. Reload the page and try again."
+                )
         if user is None:
             raise AuthenticationError()
         # What later middleware would look up lazily, from a connection that nobody hands back.

@@ -1,10 +1,11 @@
 """Checks of the configuration that need the database or other apps; settings.py refuses the rest."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db.utils import DatabaseError
+from django.utils import timezone
 
 from billing.models import LanguageModel, Price
 
@@ -23,7 +24,7 @@ def models_on_sale_can_be_sold(databases: Any = None, **_kwargs: Any) -> list[Ch
         return []  # before the first migration there is nothing to check
     found: list[CheckMessage] = []
     for model in on_sale:
-        if model.retires_within(RETIREMENT_NOTICE.days, today=date.today()):
+        if model.retires_within(RETIREMENT_NOTICE.days, today=timezone.now().date()):
             found.append(
                 Warning(
                     f"{model.id} is on sale and retires on {model.retires_on}.",

@@ -55,7 +55,9 @@ class Sums:
     @property
     def taken(self) -> str:
         """The money that was paid, in each currency."""
-        return " + ".join(money(cents, currency) for currency, cents in sorted(self.taken_cents.items())) or "–"
+        return (
+            " + ".join(money(cents, currency) for currency, cents in sorted(self.taken_cents.items())) or "–"
+        )
 
     def add(self, **sums: int | None) -> None:
         for name, value in sums.items():
@@ -76,7 +78,9 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's dashboard callback. Staff who may not see all of it get the plain page."""
     if request.user.has_perms(NEEDED):
         days = sums_per_day(timezone.now().astimezone(UTC).date())
-        context["periods"] = {title: added_up(list(days.values())[-length:]) for title, length in PERIODS.items()}
+        context["periods"] = {
+            title: added_up(list(days.values())[-length:]) for title, length in PERIODS.items()
+        }
         context["month"] = context["periods"]["30 days"]
         context["standing"] = standing()
         context["money_chart"] = _chart(days, {"charged": "--color-primary-600", "cost": "--color-base-400"})
@@ -92,11 +96,15 @@ def sums_per_day(today: date) -> dict[date, Sums]:
     def per_day(rows: QuerySet[Any], at: str) -> QuerySet[Any, dict[str, Any]]:
         return rows.filter(**{f"{at}__gte": since}).order_by().annotate(day=TruncDate(at)).values("day")
 
-    turns = per_day(Turn.objects.all(), "ended_at").annotate(
-        **{name: Sum(name) for name in ("charged", "cost", "overrun")},
-        turns=Count("pk"),
-        failed=Count("pk", filter=FAILED),
-        overruns=Count("pk", filter=Q(overrun__gt=0)),
+    turns = (
+        per_day(Turn.objects.all(), "ended_at")
+        # Counted before the sums take the columns' names.
+        .annotate(
+            turns=Count("pk"),
+            failed=Count("pk", filter=FAILED),
+            overruns=Count("pk", filter=Q(overrun__gt=0)),
+        )
+        .annotate(**{name: Sum(name) for name in ("charged", "cost", "overrun")})
     )
     moved = per_day(Transfer.objects.all(), "created_at").annotate(
         bought=Sum("amount", filter=Q(kind=Transfer.Kind.PURCHASE)),
@@ -107,7 +115,9 @@ def sums_per_day(today: date) -> dict[date, Sums]:
         # Something of a day that began while this ran is for the next look.
         if row["day"] in days:
             days[row.pop("day")].add(**row)
-    for row in per_day(Order.objects.all(), "paid_at").values("day", "currency").annotate(cents=Sum("amount_cents")):
+    for row in (
+        per_day(Order.objects.all(), "paid_at").values("day", "currency").annotate(cents=Sum("amount_cents"))
+    ):
         if row["day"] in days:
             days[row["day"]].taken_cents[row["currency"]] += row["cents"]
     return days
@@ -141,7 +151,8 @@ def _chart(days: dict[date, Sums], columns: dict[str, str]) -> str:
                 {
                     "label": name,
                     "data": [
-                        getattr(day, name) if name in counts else as_string(getattr(day, name)) for day in days.values()
+                        getattr(day, name) if name in counts else as_string(getattr(day, name))
+                        for day in days.values()
                     ],
                     "backgroundColor": f"var({colour})",
                     "displayYAxis": position == 0,

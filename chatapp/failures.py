@@ -18,7 +18,11 @@ FAILURES = {
     ),
     "provider_rejected": Failure("Claude did not accept this request. The operator has been told.", False),
     "provider_unavailable": Failure("Claude cannot be reached right now. Try again in a moment.", True),
-    "provider_cut": Failure("The answer broke off before its end. What arrived is kept; you were not charged.", True),
-    "refused": Failure("Claude declined to answer this. You were not charged; try to ask differently.", False),
+    "provider_cut": Failure(
+        "The answer broke off before its end. What arrived is kept; you were not charged.", True
+    ),
+    "refused": Failure(
+        "Claude declined to answer this. You were not charged; try to ask differently.", False
+    ),
     "interrupted": Failure("The answer was interrupted on our side. You were not charged.", True),
 }

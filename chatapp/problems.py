@@ -57,7 +57,13 @@ def not_found(what: str) -> Problem:
 def problem_response(
     *, status: int, code: str, detail: str, headers: dict[str, str] | None = None, **extra: Any
 ) -> HttpResponse:
-    body = {"type": f"urn:chatapp:{code}", "title": TITLES[code], "status": status, "detail": detail, "code": code}
+    body = {
+        "type": f"urn:chatapp:{code}",
+        "title": TITLES[code],
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
     response = JsonResponse(body | extra, status=status, content_type="application/problem+json")
     for name, value in (headers or {}).items():
         response[name] = value

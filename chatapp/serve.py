@@ -33,7 +33,9 @@ class WebServer(Server):
 
     def kill_all_applications(self) -> "defer.Deferred[None]":
         running = [details.get("application_instance") for details in self.connections.values()]
-        return defer.Deferred.fromFuture(asyncio.ensure_future(_cancelled([task for task in running if task])))
+        return defer.Deferred.fromFuture(
+            asyncio.ensure_future(_cancelled([task for task in running if task]))
+        )
 
 
 async def _cancelled(tasks: "list[asyncio.Future[object]]") -> None:

@@ -92,7 +92,9 @@ def url(name: str, default: str, schemes: set[str], why: str) -> str:
 DEBUG = switch("DEBUG", default=False)
 SECRET_KEY = text("SECRET_KEY")
 if not DEBUG and len(SECRET_KEY) < 50:
-    refuse("SECRET_KEY must have at least 50 characters: python -c 'import secrets; print(secrets.token_urlsafe(50))'")
+    refuse(
+        "SECRET_KEY must have at least 50 characters: python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    )
 
 ALLOWED_HOSTS = listed("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
 if not ALLOWED_HOSTS:
@@ -184,13 +186,18 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **environ.Env.db_url_config(_database),
         # The connections that one process may hold. A live turn holds none, so few serve many streams.
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": int(number("DATABASE_POOL", "10", least=4)), "timeout": 4}},
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": int(number("DATABASE_POOL", "10", least=4)), "timeout": 4}
+        },
         "CONN_HEALTH_CHECKS": True,
     }
 }
 
 REDIS_URL = url(
-    "REDIS_URL", "", {"redis", "rediss"}, "Valkey or Redis carries the jobs, the journal and the live updates."
+    "REDIS_URL",
+    "",
+    {"redis", "rediss"},
+    "Valkey or Redis carries the jobs, the journal and the live updates.",
 )
 # A Redis that is away must cost a short, bounded wait and nothing else: every use of it can be done without.
 CACHES = {
@@ -279,7 +286,9 @@ for provider, scope, origin in (
     client_id = text(f"{provider.upper()}_CLIENT_ID", "")
     if client_id:
         SOCIALACCOUNT_PROVIDERS[provider] = {
-            "APPS": [{"client_id": client_id, "secret": text(f"{provider.upper()}_CLIENT_SECRET"), "key": ""}],
+            "APPS": [
+                {"client_id": client_id, "secret": text(f"{provider.upper()}_CLIENT_SECRET"), "key": ""}
+            ],
             "SCOPE": scope,
         }
         SIGN_IN_ORIGINS.append(origin)
@@ -299,14 +308,20 @@ DEMO_CLAUDE = DEBUG and switch("CHATAPP_DEMO_CLAUDE", default=False)
 DEMO_STRIPE = DEBUG and switch("CHATAPP_DEMO_STRIPE", default=False)
 
 ANTHROPIC_API_KEY = text("ANTHROPIC_API_KEY")
-ANTHROPIC_BASE_URL = url("ANTHROPIC_BASE_URL", "https://api.anthropic.com", {"http", "https"}, "it is where Claude is.")
+ANTHROPIC_BASE_URL = url(
+    "ANTHROPIC_BASE_URL", "https://api.anthropic.com", {"http", "https"}, "it is where Claude is."
+)
 
 # Without a key, buying credits is plainly off: the billing page says so.
 STRIPE_SECRET_KEY = text("STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRET = text("STRIPE_WEBHOOK_SECRET", "")
-STRIPE_API_BASE = url("STRIPE_API_BASE", "https://api.stripe.com", {"http", "https"}, "it is where Stripe is.")
+STRIPE_API_BASE = url(
+    "STRIPE_API_BASE", "https://api.stripe.com", {"http", "https"}, "it is where Stripe is."
+)
 if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRET:
-    refuse("STRIPE_WEBHOOK_SECRET is empty: without it anyone could forge a payment. Copy it from Stripe's dashboard.")
+    refuse(
+        "STRIPE_WEBHOOK_SECRET is empty: without it anyone could forge a payment. Copy it from Stripe's dashboard."
+    )
 
 SIGNUP_CREDITS = number("SIGNUP_CREDITS", "100", places=6)
 TURN_RECONNECT_SECONDS = float(number("TURN_RECONNECT_SECONDS", "10", places=3))
@@ -387,7 +402,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "Operator",
     "SITE_URL": "/",
     "SITE_ICON": lambda request: static("img/favicon.svg"),
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/favicon.svg")}],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/favicon.svg")}
+    ],
     "STYLES": [lambda request: static("css/tokens.css"), lambda request: static("css/admin.css")],
     "ACCOUNT": {"navigation": "chatapp.admin_site.account_links"},
     "SIDEBAR": {"navigation": "chatapp.admin_site.sidebar"},

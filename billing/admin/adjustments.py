@@ -7,7 +7,6 @@ from typing import cast
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +15,7 @@ from django.template.response import TemplateResponse
 from unfold.sites import UnfoldAdminSite
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
+from accounts.admin import keep_in_log
 from accounts.models import User
 from accounts.notify import notify
 from billing import ledger
@@ -81,11 +81,12 @@ def adjust(request: HttpRequest, person: User, site: UnfoldAdminSite) -> HttpRes
 
 def _adjusted(request: HttpRequest, person: User, form: AdjustmentForm) -> bool:
     """Whether the adjustment is made, now or by the same form before; if not, the form says why."""
-    operator = cast(User, request.user)
     try:
-        made = _make(person, operator, **form.cleaned_data)
+        made = _make(request, person, **form.cleaned_data)
     except InsufficientCredits as refused:
-        form.add_error("amount", f"Only {as_string(refused.available)} credits are available, so no more can be taken.")
+        form.add_error(
+            "amount", f"Only {as_string(refused.available)} credits are available, so no more can be taken."
+        )
     except KeyReused:
         form.add_error(None, "This form has made another adjustment before. Open the page anew for one more.")
     else:
@@ -99,19 +100,20 @@ def _adjusted(request: HttpRequest, person: User, form: AdjustmentForm) -> bool:
     return False
 
 
-def _make(person: User, operator: User, *, amount: Decimal, reason: str, key: uuid.UUID) -> Transfer:
+def _make(request: HttpRequest, person: User, *, amount: Decimal, reason: str, key: uuid.UUID) -> Transfer:
     with transaction.atomic():
         # Under the lock a repeated form finds the first one's transfer, and the balance that it left.
         before = ledger.locked_wallet_of(person).balance
         made = ledger.adjust(
-            user=person, amount=to_microcredits(amount), reason=reason, made_by=operator, key=str(key)
+            user=person,
+            amount=to_microcredits(amount),
+            reason=reason,
+            made_by=cast(User, request.user),
+            key=str(key),
         )
         if made.reason != reason:
             raise KeyReused(f"transfer {made} exists with another reason")
         if ledger.wallet_of(person).balance != before:
-            LogEntry.objects.log_actions(
-                operator.pk, [person], CHANGE, f"Adjusted credits by {amount:+f}: {reason}", single_object=True
-            )
+            keep_in_log(request, person, f"Adjusted credits by {amount:+f}: {reason}")
             transaction.on_commit(partial(notify, person.pk, "balance"), robust=True)
     return made
-

@@ -4,6 +4,7 @@ A price that has come into force is never changed, not even one that no turn was
 opening with it at this moment. It is replaced by a newer row. Rows that still lie ahead can be changed and deleted.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -24,22 +25,38 @@ from unfold.contrib.filters.admin import RelatedCheckboxFilter
 from unfold.decorators import action, display
 
 from billing import pricing
-from billing.admin.reading import NOTHING, amount
+from billing.admin.reading import number_column, time_column
 from billing.models import LanguageModel, Price
 from billing.pricing import Usage
+from billing.templatetags.amounts import amount
+from billing.templatetags.credits import decimal_credits
 
 TYPICAL = Usage(input_tokens=1000, output_tokens=500)
 KINDS = ["input", "output", "cache_write_5m", "cache_write_1h", "cache_read"]
+PREVIEW = ["asked_credits", "costs_credits", "earned_credits"]
 TIER = ["tier_tokens", *(f"tier_{kind}_usd" for kind in KINDS)]
 # What the clocks of two hosts, and the time to fill in a form, may differ by.
 LEEWAY = timedelta(minutes=5)
+
+
+def usd_column(field: str, description: str) -> Callable[[Any, Price], str]:
+    """A column of US$ per million tokens, without idle zeros."""
+
+    @display(description=description, ordering=field)
+    def column(self: Any, price: Price) -> str:
+        return decimal_credits(getattr(price, field))
+
+    return column
 
 
 @admin.register(LanguageModel)
 class LanguageModelAdmin(ModelAdmin):
     """The models on sale. What they cost is in the price book."""
 
-    list_display = ["name", "id", "on_sale", "position", "turn_credits", "answer_tokens", "context_tokens", "retires_on"]
+    list_display = [
+        *("name", "id", "on_sale", "position", "turn_credits"),
+        *("longest_answer_tokens", "whole_context_tokens", "retires_on"),
+    ]
     list_editable = ["on_sale", "position"]
     list_filter = ["on_sale"]
     fields = [
@@ -47,6 +64,9 @@ class LanguageModelAdmin(ModelAdmin):
         *("thinks", "on_sale", "retires_on", "position"),
     ]
     actions = None
+
+    longest_answer_tokens = number_column("answer_tokens", "answer")
+    whole_context_tokens = number_column("context_tokens", "context")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LanguageModel]:
         in_force = Prefetch("prices", Price.objects.in_force(), to_attr="prices_in_force")
@@ -71,14 +91,16 @@ class PriceForm(forms.ModelForm):
 
     class Meta:
         model = Price
-        fields = "__all__"
+        fields = ["model", "effective_from", *(f"{kind}_usd" for kind in KINDS), "markup", "flat_fee", *TIER]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "effective_from" in self.fields:
             field = self.fields["effective_from"]
             field.required = False
-            field.help_text = "UTC. Leave empty to begin at once; a price in force cannot be changed any more."
+            field.help_text = (
+                "UTC. Leave empty to begin at once; a price in force cannot be changed any more."
+            )
             if isinstance(self.instance.effective_from, DatabaseDefault):
                 self.initial["effective_from"] = None
 
@@ -87,7 +109,9 @@ class PriceForm(forms.ModelForm):
         if begins is None:
             return Price._meta.get_field("effective_from").get_default()
         if begins < timezone.now() - LEEWAY:
-            raise ValidationError("A price cannot begin in the past: what was answered then has been paid for.")
+            raise ValidationError(
+                "A price cannot begin in the past: what was answered then has been paid for."
+            )
         return begins
 
     def clean(self) -> dict[str, Any]:
@@ -105,14 +129,14 @@ class PriceAdmin(ModelAdmin):
 
     form = PriceForm
     list_display = [
-        *("model", "effective_from", "standing", "input_usd", "output_usd", "cache_read_usd"),
-        *("markup", "flat_fee", "tier", "asked_credits", "earned_credits"),
+        *("model", "begins", "standing", "in_usd", "out_usd", "write_5m_usd", "write_1h_usd", "read_usd"),
+        *("above_tokens", "markup_count", "fee_credits", "asked_credits", "earned_credits"),
     ]
     list_filter = [("model", RelatedCheckboxFilter)]
     list_filter_submit = True
     list_fullwidth = True
     list_select_related = ["model"]
-    list_display_links = ["model", "effective_from"]
+    list_display_links = ["model", "begins"]
     actions = None
     actions_detail = ["replace"]
     fieldsets = [
@@ -120,12 +144,22 @@ class PriceAdmin(ModelAdmin):
         ("US$ per million tokens", {"fields": [f"{kind}_usd" for kind in KINDS]}),
         ("Our share", {"fields": ["markup", "flat_fee"]}),
         ("A dearer tier for large prompts", {"fields": TIER}),
-        ("An answer of 500 tokens to a prompt of 1,000", {"fields": ["asked_credits", "costs_credits", "earned_credits"]}),
+        ("An answer of 500 tokens to a prompt of 1,000", {"fields": PREVIEW}),
     ]
-    readonly_fields = ["asked_credits", "costs_credits", "earned_credits"]
+    readonly_fields = PREVIEW
+
+    begins = time_column("effective_from", "from")
+    in_usd = usd_column("input_usd", "input $")
+    out_usd = usd_column("output_usd", "output $")
+    write_5m_usd = usd_column("cache_write_5m_usd", "write 5 m $")
+    write_1h_usd = usd_column("cache_write_1h_usd", "write 1 h $")
+    read_usd = usd_column("cache_read_usd", "read $")
+    above_tokens = number_column("tier_tokens", "tier above")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
-        newest = Price.objects.filter(model=OuterRef("model"), effective_from__lte=Now()).order_by("-effective_from")
+        newest = Price.objects.filter(model=OuterRef("model"), effective_from__lte=Now()).order_by(
+            "-effective_from"
+        )
         return super().get_queryset(request).annotate(in_force=Subquery(newest.values("pk")[:1]), now=Now())
 
     def get_fieldsets(self, request: HttpRequest, obj: Price | None = None) -> Any:
@@ -156,19 +190,23 @@ class PriceAdmin(ModelAdmin):
             return "in force"
         return "lies ahead" if price.effective_from > price.now else "past"  # type: ignore[attr-defined]
 
-    @display(description="tier above", empty_value=NOTHING)
-    def tier(self, price: Price) -> str | None:
-        return None if price.tier_tokens is None else f"{price.tier_tokens:,} tokens"
+    @display(description="markup", ordering="markup")
+    def markup_count(self, price: Price) -> str:
+        return f"× {decimal_credits(price.markup)}"
 
-    @display(description="typical turn: price")
+    @display(description="fee", ordering="flat_fee")
+    def fee_credits(self, price: Price) -> str:
+        return decimal_credits(price.flat_fee)
+
+    @display(description="typical turn costs")
     def asked_credits(self, price: Price) -> SafeString:
         return amount(pricing.charge(TYPICAL, price))
 
-    @display(description="provider's part")
+    @display(description="of which the provider asks")
     def costs_credits(self, price: Price) -> SafeString:
         return amount(pricing.cost(TYPICAL, price))
 
-    @display(description="typical turn: earned")
+    @display(description="earns")
     def earned_credits(self, price: Price) -> SafeString:
         return amount(pricing.charge(TYPICAL, price) - pricing.cost(TYPICAL, price))
 

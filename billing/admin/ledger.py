@@ -1,7 +1,9 @@
 """The books, to be read: whatever the operator does to credits is a transfer, made by billing.ledger."""
 
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import BigIntegerField, Case, F, OuterRef, QuerySet, Subquery, Sum, When
+from django.db.models import BigIntegerField, Case, F, OuterRef, Q, QuerySet, Subquery, Sum, When
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -9,22 +11,24 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 
 from billing.admin.reading import (
-    AskedFilter,
     DaysFilter,
     ReadOnlyAdmin,
-    amount,
     credits_column,
     link,
     links_to,
     person,
     person_column,
+    time_column,
 )
 from billing.models import Account, Hold, Transfer
+from billing.templatetags.amounts import amount
 
 
 def _moved(side: str) -> Coalesce:
     """Microcredits of all transfers that name an account as their `side`."""
-    sums = Transfer.objects.filter(**{side: OuterRef("pk")}).order_by().values(side).annotate(sum=Sum("amount"))
+    sums = (
+        Transfer.objects.filter(**{side: OuterRef("pk")}).order_by().values(side).annotate(sum=Sum("amount"))
+    )
     return Coalesce(Subquery(sums.values("sum")), 0, output_field=BigIntegerField())
 
 
@@ -32,18 +36,19 @@ def _moved(side: str) -> Coalesce:
 class AccountAdmin(ReadOnlyAdmin):
     """Wallets with the balance that PostgreSQL keeps, and the house's accounts with the sum of their transfers."""
 
-    list_display = ["whose", "kind", "sum_credits", "held_credits", "available_credits", "created_at"]
+    list_display = ["whose", "kind", "sum_credits", "held_credits", "available_credits", "opened"]
     list_filter = [("kind", ChoicesCheckboxFilter)]
     search_fields = ["user__email"]
     search_help_text = "E-mail"
     ordering = ["kind", "-pk"]
-    fields = ["kind", "person", "sum_credits", "held_credits", "available_credits", "created_at"]
-    readonly_fields = ["person", "sum_credits", "held_credits", "available_credits"]
+    fields = ["kind", "person", "sum_credits", "held_credits", "available_credits", "opened"]
+    readonly_fields = ["person", "sum_credits", "held_credits", "available_credits", "opened"]
 
     person = person_column
     sum_credits = credits_column("sum", "balance")
     held_credits = credits_column("held", "held")
     available_credits = credits_column("left", "available")
+    opened = time_column("created_at", "opened")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         # A house account keeps no balance. PostgreSQL adds up the transfers of those rows only, not of wallets.
@@ -61,23 +66,25 @@ class AccountAdmin(ReadOnlyAdmin):
         return _name(account)
 
 
-class WalletFilter(AskedFilter, admin.SimpleListFilter):
-    """The transfers of one wallet, on either side."""
+class WalletFilter(admin.SimpleListFilter):
+    """The transfers of one wallet, on either side. Nobody chooses from all wallets: the page of a person asks."""
 
     title = parameter_name = "wallet"
 
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        asked = request.GET.get("wallet", "")
+        return [(asked, f"Account {asked}")] if asked.isdecimal() else []
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Transfer]) -> QuerySet[Transfer]:
         wallet = self.value()
-        if not wallet or not wallet.isdecimal():
-            return queryset
-        return queryset.filter(debit=wallet) | queryset.filter(credit=wallet)
+        return queryset.filter(Q(debit=int(wallet)) | Q(credit=int(wallet))) if wallet else queryset
 
 
 @admin.register(Transfer)
 class TransferAdmin(ReadOnlyAdmin):
     """Every movement of credits. From the wallet's side: + is what came in, − what went out."""
 
-    list_display = ["created_at", "kind", "giver", "taker", "signed_credits", "after_credits", "why", "key"]
+    list_display = ["made", "kind", "giver", "taker", "signed_credits", "after_credits", "why", "key"]
     list_filter = [("kind", ChoicesCheckboxFilter), ("created_at", DaysFilter), WalletFilter]
     list_select_related = ["debit__user", "credit__user"]
     search_fields = ["debit__user__email", "credit__user__email", "key"]
@@ -85,11 +92,12 @@ class TransferAdmin(ReadOnlyAdmin):
     id_fields = ["hold", "order"]
     ordering = ["-pk"]
     fields = [
-        *("key", "kind", "giver", "taker", "signed_credits", "after_credits", "reason", "made_by", "created_at"),
+        *("key", "kind", "giver", "taker", "signed_credits", "after_credits", "reason", "made_by", "made"),
         *("hold_link", "order_link"),
     ]
-    readonly_fields = ["giver", "taker", "signed_credits", "after_credits", "hold_link", "order_link"]
+    readonly_fields = ["giver", "taker", "signed_credits", "after_credits", "made", "hold_link", "order_link"]
 
+    made = time_column("created_at", "time")
     after_credits = credits_column("balance_after", "balance after")
 
     @display(description="from")
@@ -116,24 +124,28 @@ class TransferAdmin(ReadOnlyAdmin):
 
     @display(description="order")
     def order_link(self, transfer: Transfer) -> SafeString | None:
-        return link("billing_order_change", transfer.order_id, transfer.order_id) if transfer.order_id else None
+        return (
+            link("billing_order_change", transfer.order_id, transfer.order_id) if transfer.order_id else None
+        )
 
 
 @admin.register(Hold)
 class HoldAdmin(ReadOnlyAdmin):
     """Credits set aside for turns; a hold has its turn's id."""
 
-    list_display = ["id", "owner", "amount_credits", "state", "created_at", "ended_at"]
+    list_display = ["id", "owner", "amount_credits", "state", "began", "ended"]
     list_filter = [("state", ChoicesCheckboxFilter), ("created_at", DaysFilter)]
     list_select_related = ["account__user"]
     search_fields = ["account__user__email"]
     search_help_text = "E-mail, or id of a turn"
     id_fields = ["pk"]
     ordering = ["-created_at"]
-    fields = ["id", "owner", "amount_credits", "state", "created_at", "ended_at", "became"]
-    readonly_fields = ["owner", "amount_credits", "became"]
+    fields = ["id", "owner", "amount_credits", "state", "began", "ended", "became"]
+    readonly_fields = ["owner", "amount_credits", "began", "ended", "became"]
 
     amount_credits = credits_column("amount", "amount")
+    began = time_column("created_at", "began")
+    ended = time_column("ended_at", "ended")
 
     @display(description="user", ordering="account__user__email")
     def owner(self, hold: Hold) -> SafeString | str:

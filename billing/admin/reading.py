@@ -1,15 +1,14 @@
 """How rows are read in the admin: pages on which nothing can be changed, amounts that line up, links to people.
 
-A column whose name ends in `_credits`, `_tokens`, `_count`, `_ms` or `_usd` is a number: css/admin.css sets it
-flush right.
+A column whose name ends in `_credits`, `_tokens`, `_count`, `_ms`, `_usd` or `_price` is a number: css/admin.css
+sets it flush right.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
 
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -18,12 +17,22 @@ from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
+from unfold.views import ChangeList
 
 from accounts.models import User
-from billing.credits import to_credits
 from billing.models import Transfer
+from billing.templatetags.amounts import amount
 
 NOTHING = "–"
+
+
+class Found(ChangeList):
+    """A list that says how many rows it has, and how many there are in all only where it leaves some out."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -37,6 +46,9 @@ class ReadOnlyAdmin(ModelAdmin):
     list_fullwidth = True
     show_full_result_count = False
     id_fields: ClassVar[list[str]] = []
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Found
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -69,27 +81,6 @@ class DaysFilter(RangeDateFilter):
         return queryset
 
 
-class AskedFilter:
-    """Mixin of a list filter that shows nothing to choose from: links from other pages set it."""
-
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
-        return []
-
-    def has_output(self) -> bool:
-        return False
-
-    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
-        return iter(())
-
-
-def amount(microcredits: int, *, sign: str = "") -> SafeString:
-    """Credits with all six places and a true minus; `sign` stands before what is positive."""
-    text = f"{to_credits(abs(microcredits)):,.6f}"
-    if microcredits < 0:
-        return format_html('<span class="amount negative">−{}</span>', text)
-    return format_html('<span class="amount">{}{}</span>', sign if microcredits else "", text)
-
-
 def credits_column(field: str, description: str) -> Callable[[Any, Any], SafeString | None]:
     """A column of microcredits kept in `field`, sortable."""
 
@@ -97,6 +88,33 @@ def credits_column(field: str, description: str) -> Callable[[Any, Any], SafeStr
     def column(self: Any, row: Any) -> SafeString | None:
         value = getattr(row, field)
         return None if value is None else amount(value)
+
+    return column
+
+
+def number_column(field: str, description: str) -> Callable[[Any, Any], str | None]:
+    """A column of whole numbers kept in `field`, sortable, with their thousands apart."""
+
+    @display(description=description, ordering=field, empty_value=NOTHING)
+    def column(self: Any, row: Any) -> str | None:
+        value = getattr(row, field)
+        return None if value is None else f"{value:,}"
+
+    return column
+
+
+def time_column(field: str, description: str) -> Callable[[Any, Any], SafeString | None]:
+    """A column of moments kept in `field`, sortable: short, in UTC, to the second for who points at it."""
+
+    @display(description=description, ordering=field, empty_value=NOTHING)
+    def column(self: Any, row: Any) -> SafeString | None:
+        value = getattr(row, field)
+        if value is None:
+            return None
+        at = value.astimezone(UTC)
+        return format_html(
+            '<time class="moment" title="{}">{}</time>', f"{at:%Y-%m-%d %H:%M:%S} UTC", f"{at:%Y-%m-%d %H:%M}"
+        )
 
     return column
 

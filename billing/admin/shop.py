@@ -2,9 +2,9 @@
 
 import json
 from decimal import Decimal
-from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -12,7 +12,15 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 
-from billing.admin.reading import NOTHING, DaysFilter, ReadOnlyAdmin, credits_column, links_to, person_column
+from billing.admin.reading import (
+    NOTHING,
+    DaysFilter,
+    ReadOnlyAdmin,
+    credits_column,
+    links_to,
+    person_column,
+    time_column,
+)
 from billing.credits import CREDITS_PER_USD
 from billing.models import Order, Pack, StripeEvent
 from billing.templatetags.credits import decimal_credits, money
@@ -22,7 +30,7 @@ from billing.templatetags.credits import decimal_credits, money
 class PackAdmin(ModelAdmin):
     """What is on offer. Orders keep what they were made for, so changing a pack changes no order."""
 
-    list_display = ["name", "pack_credits", "price", "bonus", "on_sale", "position"]
+    list_display = ["name", "pack_credits", "pack_price", "bonus_count", "on_sale", "position"]
     list_editable = ["on_sale", "position"]
     list_display_links = ["name"]
     fields = ["name", "credits", "price_cents", "currency", "on_sale", "position"]
@@ -32,11 +40,11 @@ class PackAdmin(ModelAdmin):
         return decimal_credits(pack.credits)
 
     @display(description="price", ordering="price_cents")
-    def price(self, pack: Pack) -> str:
+    def pack_price(self, pack: Pack) -> str:
         return money(pack.price_cents, pack.currency)
 
     @display(description="against list price", empty_value=NOTHING)
-    def bonus(self, pack: Pack) -> str | None:
+    def bonus_count(self, pack: Pack) -> str | None:
         """How many more credits than the money would buy at one cent a credit; told for dollars only."""
         if pack.currency != "usd":
             return None
@@ -48,29 +56,31 @@ class PackAdmin(ModelAdmin):
 class OrderAdmin(ReadOnlyAdmin):
     """What people chose to buy and what became of it."""
 
-    list_display = ["created_at", "person", "pack", "bought_credits", "price", "state_label", "paid_at", "id"]
+    list_display = ["ordered", "person", "pack", "bought_credits", "paid_price", "state_label", "paid", "id"]
     list_filter = [("state", ChoicesCheckboxFilter), ("created_at", DaysFilter)]
     list_select_related = ["user", "pack"]
     search_fields = ["user__email", "stripe_session", "stripe_payment_intent"]
     search_help_text = "E-mail, id, Stripe session or payment"
     id_fields = ["pk"]
     fields = [
-        *("id", "person", "pack", "bought_credits", "price", "state_label", "created_at", "paid_at"),
+        *("id", "person", "pack", "bought_credits", "paid_price", "state_label", "ordered", "paid"),
         *("stripe_session", "stripe_payment_intent", "became"),
     ]
-    readonly_fields = ["person", "bought_credits", "price", "state_label", "became"]
+    readonly_fields = ["person", "bought_credits", "paid_price", "state_label", "ordered", "paid", "became"]
 
     person = person_column
     bought_credits = credits_column("credits_microcredits", "credits")
+    ordered = time_column("created_at", "ordered")
+    paid = time_column("paid_at", "paid")
 
     @display(description="price", ordering="amount_cents")
-    def price(self, order: Order) -> str:
+    def paid_price(self, order: Order) -> str:
         return money(order.amount_cents, order.currency)
 
     @display(
         description="state",
         ordering="state",
-        label={Order.State.PAID.label: "success", Order.State.FAILED.label: "danger", Order.State.PENDING.label: "warning"},
+        label={"paid": "success", "failed": "danger", Order.State.PENDING.label: "warning"},
     )
     def state_label(self, order: Order) -> str:
         return order.get_state_display()
@@ -84,17 +94,21 @@ class OrderAdmin(ReadOnlyAdmin):
 class StripeEventAdmin(ReadOnlyAdmin):
     """Events as Stripe sent them, and what became of each."""
 
-    list_display = ["received_at", "type", "outcome_label", "error", "id"]
+    list_display = ["received", "type", "outcome_label", "error", "id"]
     list_filter = [("outcome", ChoicesCheckboxFilter), ("received_at", DaysFilter)]
     search_fields = ["id", "type"]
     search_help_text = "Event id or type"
-    fields = ["id", "type", "outcome_label", "error", "received_at", "payload_read"]
-    readonly_fields = ["outcome_label", "payload_read"]
+    fields = ["id", "type", "outcome_label", "error", "received", "payload_read"]
+    readonly_fields = ["outcome_label", "received", "payload_read"]
 
-    def get_queryset(self, request: HttpRequest) -> Any:
+    received = time_column("received_at", "received")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StripeEvent]:
         found = super().get_queryset(request)
         # A list of a hundred payloads of many kilobytes would be read to show none of them.
-        listing = request.resolver_match is not None and request.resolver_match.url_name.endswith("_changelist")
+        listing = (
+            request.resolver_match and request.resolver_match.url_name == "billing_stripeevent_changelist"
+        )
         return found.defer("payload") if listing else found
 
     @display(description="outcome", ordering="outcome", label={"handled": "success", "failed": "danger"})
@@ -103,4 +117,6 @@ class StripeEventAdmin(ReadOnlyAdmin):
 
     @display(description="payload")
     def payload_read(self, event: StripeEvent) -> SafeString:
-        return format_html('<pre class="payload">{}</pre>', json.dumps(event.payload, indent=2, ensure_ascii=False))
+        return format_html(
+            '<pre class="payload">{}</pre>', json.dumps(event.payload, indent=2, ensure_ascii=False)
+        )

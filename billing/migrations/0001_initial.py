@@ -10,7 +10,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -19,230 +18,744 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='StripeEvent',
+            name="StripeEvent",
             fields=[
-                ('id', models.CharField(max_length=255, primary_key=True, serialize=False)),
-                ('type', models.CharField(max_length=100)),
-                ('payload', models.JSONField()),
-                ('outcome', models.CharField(choices=[('handled', 'Handled'), ('ignored', 'Ignored'), ('failed', 'Failed')], max_length=8)),
-                ('error', models.TextField(blank=True)),
-                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("id", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("type", models.CharField(max_length=100)),
+                ("payload", models.JSONField()),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[("handled", "Handled"), ("ignored", "Ignored"), ("failed", "Failed")],
+                        max_length=8,
+                    ),
+                ),
+                ("error", models.TextField(blank=True)),
+                (
+                    "received_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-received_at'],
+                "ordering": ["-received_at"],
             },
         ),
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('wallet', 'wallet'), ('stripe', 'bought through Stripe'), ('signup', 'given at sign-up'), ('adjustments', 'adjusted by the operator'), ('usage', 'used for answers'), ('overruns', 'usage above holds, borne by the house')], max_length=16)),
-                ('balance', models.BigIntegerField(default=0, editable=False, help_text='Microcredits; wallets only.')),
-                ('held', models.BigIntegerField(default=0, editable=False, help_text='Microcredits of pending holds.')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('user', models.OneToOneField(blank=True, help_text='Whose wallet this is. Empty for house accounts and for wallets of deleted people.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='wallet', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("wallet", "wallet"),
+                            ("stripe", "bought through Stripe"),
+                            ("signup", "given at sign-up"),
+                            ("adjustments", "adjusted by the operator"),
+                            ("usage", "used for answers"),
+                            ("overruns", "usage above holds, borne by the house"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "balance",
+                    models.BigIntegerField(
+                        default=0, editable=False, help_text="Microcredits; wallets only."
+                    ),
+                ),
+                (
+                    "held",
+                    models.BigIntegerField(
+                        default=0, editable=False, help_text="Microcredits of pending holds."
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "user",
+                    models.OneToOneField(
+                        blank=True,
+                        help_text="Whose wallet this is. Empty for house accounts and for wallets of deleted people.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="wallet",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Hold',
+            name="Hold",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('amount', models.BigIntegerField(editable=False, help_text='Microcredits')),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('settled', 'Settled'), ('released', 'Released')], default='pending', editable=False, max_length=8)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('account', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='holds', to='billing.account')),
+                (
+                    "id",
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                ),
+                ("amount", models.BigIntegerField(editable=False, help_text="Microcredits")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("pending", "Pending"), ("settled", "Settled"), ("released", "Released")],
+                        default="pending",
+                        editable=False,
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="holds",
+                        to="billing.account",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LanguageModel',
+            name="LanguageModel",
             fields=[
-                ('id', models.CharField(max_length=80, primary_key=True, serialize=False, verbose_name="provider's name")),
-                ('name', models.CharField(help_text='As people see it, such as Sonnet 5.5', max_length=60)),
-                ('description', models.CharField(blank=True, max_length=120)),
-                ('context_tokens', models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1024)])),
-                ('max_output_tokens', models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(256)])),
-                ('answer_tokens', models.PositiveIntegerField(default=8192, help_text='The longest answer we ask for; the price of so many tokens is held while it is written.', validators=[django.core.validators.MinValueValidator(256)])),
-                ('thinks', models.BooleanField(default=False, help_text='Ask for adaptive thinking and show it.')),
-                ('on_sale', models.BooleanField(default=True)),
-                ('retires_on', models.DateField(blank=True, null=True)),
-                ('position', models.PositiveSmallIntegerField(default=0, help_text='The first one on sale is the default.')),
+                (
+                    "id",
+                    models.CharField(
+                        max_length=80, primary_key=True, serialize=False, verbose_name="provider's name"
+                    ),
+                ),
+                ("name", models.CharField(help_text="As people see it, such as Sonnet 5.5", max_length=60)),
+                ("description", models.CharField(blank=True, max_length=120)),
+                (
+                    "context_tokens",
+                    models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1024)]),
+                ),
+                (
+                    "max_output_tokens",
+                    models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(256)]),
+                ),
+                (
+                    "answer_tokens",
+                    models.PositiveIntegerField(
+                        default=8192,
+                        help_text="The longest answer we ask for; the price of so many tokens is held while it is written.",
+                        validators=[django.core.validators.MinValueValidator(256)],
+                    ),
+                ),
+                (
+                    "thinks",
+                    models.BooleanField(default=False, help_text="Ask for adaptive thinking and show it."),
+                ),
+                ("on_sale", models.BooleanField(default=True)),
+                ("retires_on", models.DateField(blank=True, null=True)),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="The first one on sale is the default."
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('answer_tokens__lte', models.F('max_output_tokens'))), name='answers_fit_the_model', violation_error_message="An answer cannot be longer than the model's longest output.")],
+                "ordering": ["position", "id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("answer_tokens__lte", models.F("max_output_tokens"))),
+                        name="answers_fit_the_model",
+                        violation_error_message="An answer cannot be longer than the model's longest output.",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Pack',
+            name="Pack",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60)),
-                ('credits', models.DecimalField(decimal_places=6, help_text='Credits a buyer gets.', max_digits=15, validators=[django.core.validators.MinValueValidator(Decimal('1'))])),
-                ('price_cents', models.PositiveIntegerField(help_text="In the currency's smallest unit. Stripe takes no less than 50.", validators=[django.core.validators.MinValueValidator(50)])),
-                ('currency', models.CharField(default='usd', help_text='ISO 4217 code, lower case', max_length=3)),
-                ('on_sale', models.BooleanField(default=True)),
-                ('position', models.PositiveSmallIntegerField(default=0, help_text='Packs are shown in this order.')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=60)),
+                (
+                    "credits",
+                    models.DecimalField(
+                        decimal_places=6,
+                        help_text="Credits a buyer gets.",
+                        max_digits=15,
+                        validators=[django.core.validators.MinValueValidator(Decimal("1"))],
+                    ),
+                ),
+                (
+                    "price_cents",
+                    models.PositiveIntegerField(
+                        help_text="In the currency's smallest unit. Stripe takes no less than 50.",
+                        validators=[django.core.validators.MinValueValidator(50)],
+                    ),
+                ),
+                (
+                    "currency",
+                    models.CharField(default="usd", help_text="ISO 4217 code, lower case", max_length=3),
+                ),
+                ("on_sale", models.BooleanField(default=True)),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(default=0, help_text="Packs are shown in this order."),
+                ),
             ],
             options={
-                'ordering': ['position', 'price_cents'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('credits__gt', 0), ('price_cents__gt', 0)), name='pack_sells_something')],
+                "ordering": ["position", "price_cents"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("credits__gt", 0), ("price_cents__gt", 0)),
+                        name="pack_sells_something",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Order',
+            name="Order",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('credits_microcredits', models.BigIntegerField()),
-                ('amount_cents', models.PositiveIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('state', models.CharField(choices=[('open', 'Open'), ('pending', 'waiting for the bank'), ('paid', 'Paid'), ('failed', 'Failed'), ('expired', 'Expired')], default='open', max_length=8)),
-                ('stripe_session', models.CharField(max_length=255, null=True, unique=True)),
-                ('stripe_payment_intent', models.CharField(blank=True, max_length=255)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('paid_at', models.DateTimeField(null=True)),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='orders', to=settings.AUTH_USER_MODEL)),
-                ('pack', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='orders', to='billing.pack')),
+                (
+                    "id",
+                    models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
+                ),
+                ("credits_microcredits", models.BigIntegerField()),
+                ("amount_cents", models.PositiveIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("open", "Open"),
+                            ("pending", "waiting for the bank"),
+                            ("paid", "Paid"),
+                            ("failed", "Failed"),
+                            ("expired", "Expired"),
+                        ],
+                        default="open",
+                        max_length=8,
+                    ),
+                ),
+                ("stripe_session", models.CharField(max_length=255, null=True, unique=True)),
+                ("stripe_payment_intent", models.CharField(blank=True, max_length=255)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("paid_at", models.DateTimeField(null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="orders",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "pack",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="orders",
+                        to="billing.pack",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Price',
+            name="Price",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('effective_from', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('input_usd', models.DecimalField(decimal_places=6, max_digits=10, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='input')),
-                ('output_usd', models.DecimalField(decimal_places=6, max_digits=10, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='output')),
-                ('cache_write_5m_usd', models.DecimalField(decimal_places=6, max_digits=10, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='cache write, 5 minutes')),
-                ('cache_write_1h_usd', models.DecimalField(decimal_places=6, max_digits=10, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='cache write, 1 hour')),
-                ('cache_read_usd', models.DecimalField(decimal_places=6, max_digits=10, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='cache read')),
-                ('tier_tokens', models.PositiveIntegerField(blank=True, help_text="Above this prompt size the tier's prices apply to every token.", null=True)),
-                ('tier_input_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=10, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='tier input')),
-                ('tier_output_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=10, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='tier output')),
-                ('tier_cache_write_5m_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=10, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='tier cache write, 5 minutes')),
-                ('tier_cache_write_1h_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=10, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='tier cache write, 1 hour')),
-                ('tier_cache_read_usd', models.DecimalField(blank=True, decimal_places=6, max_digits=10, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))], verbose_name='tier cache read')),
-                ('flat_fee', models.DecimalField(decimal_places=6, default=Decimal('0'), help_text='Credits added to each message.', max_digits=12, validators=[django.core.validators.MinValueValidator(Decimal('0')), django.core.validators.MaxValueValidator(Decimal('1000'))])),
-                ('markup', models.DecimalField(decimal_places=4, default=Decimal('1'), help_text="Factor on the provider's price: 1 sells at cost, 1.2 adds 20 %.", max_digits=6, validators=[django.core.validators.MinValueValidator(Decimal('0.01')), django.core.validators.MaxValueValidator(Decimal('20'))])),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prices', to='billing.languagemodel')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "effective_from",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                (
+                    "input_usd",
+                    models.DecimalField(
+                        decimal_places=6,
+                        max_digits=10,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="input",
+                    ),
+                ),
+                (
+                    "output_usd",
+                    models.DecimalField(
+                        decimal_places=6,
+                        max_digits=10,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="output",
+                    ),
+                ),
+                (
+                    "cache_write_5m_usd",
+                    models.DecimalField(
+                        decimal_places=6,
+                        max_digits=10,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="cache write, 5 minutes",
+                    ),
+                ),
+                (
+                    "cache_write_1h_usd",
+                    models.DecimalField(
+                        decimal_places=6,
+                        max_digits=10,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="cache write, 1 hour",
+                    ),
+                ),
+                (
+                    "cache_read_usd",
+                    models.DecimalField(
+                        decimal_places=6,
+                        max_digits=10,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="cache read",
+                    ),
+                ),
+                (
+                    "tier_tokens",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Above this prompt size the tier's prices apply to every token.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "tier_input_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        max_digits=10,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="tier input",
+                    ),
+                ),
+                (
+                    "tier_output_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        max_digits=10,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="tier output",
+                    ),
+                ),
+                (
+                    "tier_cache_write_5m_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        max_digits=10,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="tier cache write, 5 minutes",
+                    ),
+                ),
+                (
+                    "tier_cache_write_1h_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        max_digits=10,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="tier cache write, 1 hour",
+                    ),
+                ),
+                (
+                    "tier_cache_read_usd",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=6,
+                        max_digits=10,
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                        verbose_name="tier cache read",
+                    ),
+                ),
+                (
+                    "flat_fee",
+                    models.DecimalField(
+                        decimal_places=6,
+                        default=Decimal("0"),
+                        help_text="Credits added to each message.",
+                        max_digits=12,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0")),
+                            django.core.validators.MaxValueValidator(Decimal("1000")),
+                        ],
+                    ),
+                ),
+                (
+                    "markup",
+                    models.DecimalField(
+                        decimal_places=4,
+                        default=Decimal("1"),
+                        help_text="Factor on the provider's price: 1 sells at cost, 1.2 adds 20 %.",
+                        max_digits=6,
+                        validators=[
+                            django.core.validators.MinValueValidator(Decimal("0.01")),
+                            django.core.validators.MaxValueValidator(Decimal("20")),
+                        ],
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="prices",
+                        to="billing.languagemodel",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['model', '-effective_from'],
+                "ordering": ["model", "-effective_from"],
             },
         ),
         migrations.CreateModel(
-            name='Transfer',
+            name="Transfer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(editable=False, max_length=200, unique=True)),
-                ('kind', models.CharField(choices=[('signup', 'Welcome credits'), ('purchase', 'Credits bought'), ('charge', 'Answer'), ('overrun', 'Usage above a hold'), ('adjustment', 'Adjustment'), ('refund', 'Refund'), ('dispute', 'Dispute')], editable=False, max_length=16)),
-                ('amount', models.BigIntegerField(editable=False, help_text='Microcredits')),
-                ('balance_after', models.BigIntegerField(editable=False, help_text='Of the wallet that took part, in microcredits; checked by PostgreSQL.', null=True)),
-                ('reason', models.CharField(blank=True, editable=False, max_length=300)),
-                ('made_by', models.CharField(blank=True, editable=False, help_text='The operator who did it.', max_length=254)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('credit', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='credits', to='billing.account')),
-                ('debit', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='debits', to='billing.account')),
-                ('hold', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='transfers', to='billing.hold')),
-                ('order', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='transfers', to='billing.order')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(editable=False, max_length=200, unique=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("signup", "Welcome credits"),
+                            ("purchase", "Credits bought"),
+                            ("charge", "Answer"),
+                            ("overrun", "Usage above a hold"),
+                            ("adjustment", "Adjustment"),
+                            ("refund", "Refund"),
+                            ("dispute", "Dispute"),
+                        ],
+                        editable=False,
+                        max_length=16,
+                    ),
+                ),
+                ("amount", models.BigIntegerField(editable=False, help_text="Microcredits")),
+                (
+                    "balance_after",
+                    models.BigIntegerField(
+                        editable=False,
+                        help_text="Of the wallet that took part, in microcredits; checked by PostgreSQL.",
+                        null=True,
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, editable=False, max_length=300)),
+                (
+                    "made_by",
+                    models.CharField(
+                        blank=True, editable=False, help_text="The operator who did it.", max_length=254
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "credit",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="credits",
+                        to="billing.account",
+                    ),
+                ),
+                (
+                    "debit",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="debits",
+                        to="billing.account",
+                    ),
+                ),
+                (
+                    "hold",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="transfers",
+                        to="billing.hold",
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="transfers",
+                        to="billing.order",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.UniqueConstraint(models.F('kind'), condition=models.Q(('kind', 'wallet'), _negated=True), name='one_house_account_per_kind'),
+            model_name="account",
+            constraint=models.UniqueConstraint(
+                models.F("kind"),
+                condition=models.Q(("kind", "wallet"), _negated=True),
+                name="one_house_account_per_kind",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.CheckConstraint(condition=models.Q(('kind', 'wallet'), models.Q(('balance', 0), ('held', 0), ('user', None)), _connector='OR'), name='only_wallets_have_owners_and_balances'),
+            model_name="account",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("kind", "wallet"), models.Q(("balance", 0), ("held", 0), ("user", None)), _connector="OR"
+                ),
+                name="only_wallets_have_owners_and_balances",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.CheckConstraint(condition=models.Q(('held__gte', 0)), name='held_is_never_negative'),
+            model_name="account",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("held__gte", 0)), name="held_is_never_negative"
+            ),
         ),
         migrations.AddIndex(
-            model_name='hold',
-            index=models.Index(condition=models.Q(('state', 'pending')), fields=['account'], name='pending_holds_of_account'),
+            model_name="hold",
+            index=models.Index(
+                condition=models.Q(("state", "pending")), fields=["account"], name="pending_holds_of_account"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='hold_amount_is_positive'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount__gt", 0)), name="hold_amount_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at', None), ('state', 'pending')), models.Q(models.Q(('state', 'pending'), _negated=True), ('ended_at__isnull', False)), _connector='OR'), name='hold_has_ended_unless_pending'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at", None), ("state", "pending")),
+                    models.Q(models.Q(("state", "pending"), _negated=True), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="hold_has_ended_unless_pending",
+            ),
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['user', '-created_at'], name='orders_of_user'),
+            model_name="order",
+            index=models.Index(fields=["user", "-created_at"], name="orders_of_user"),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_cents__gt', 0), ('credits_microcredits__gt', 0)), name='order_is_for_something'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount_cents__gt", 0), ("credits_microcredits__gt", 0)),
+                name="order_is_for_something",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('paid_at__isnull', False), ('state', 'paid')), models.Q(models.Q(('state', 'paid'), _negated=True), ('paid_at', None)), _connector='OR'), name='order_is_paid_at_a_time'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("paid_at__isnull", False), ("state", "paid")),
+                    models.Q(models.Q(("state", "paid"), _negated=True), ("paid_at", None)),
+                    _connector="OR",
+                ),
+                name="order_is_paid_at_a_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='price',
-            constraint=models.UniqueConstraint(models.F('model'), models.F('effective_from'), name='one_price_per_model_and_date'),
+            model_name="price",
+            constraint=models.UniqueConstraint(
+                models.F("model"), models.F("effective_from"), name="one_price_per_model_and_date"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='price',
-            constraint=models.CheckConstraint(condition=models.Q(('cache_read_usd__gte', 0), ('cache_write_1h_usd__gte', 0), ('cache_write_5m_usd__gte', 0), ('flat_fee__gte', 0), ('input_usd__gte', 0), ('markup__gt', 0), ('output_usd__gt', 0)), name='prices_are_not_negative', violation_error_message='Prices cannot be negative, and output cannot be free.'),
+            model_name="price",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("cache_read_usd__gte", 0),
+                    ("cache_write_1h_usd__gte", 0),
+                    ("cache_write_5m_usd__gte", 0),
+                    ("flat_fee__gte", 0),
+                    ("input_usd__gte", 0),
+                    ("markup__gt", 0),
+                    ("output_usd__gt", 0),
+                ),
+                name="prices_are_not_negative",
+                violation_error_message="Prices cannot be negative, and output cannot be free.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='price',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('tier_cache_read_usd', None), ('tier_cache_write_1h_usd', None), ('tier_cache_write_5m_usd', None), ('tier_input_usd', None), ('tier_output_usd', None), ('tier_tokens', None)), models.Q(('tier_cache_read_usd__gte', 0), ('tier_cache_write_1h_usd__gte', 0), ('tier_cache_write_5m_usd__gte', 0), ('tier_input_usd__gte', 0), ('tier_output_usd__gt', 0), ('tier_tokens__gt', 0)), _connector='OR'), name='a_tier_has_all_its_prices', violation_error_message='A tier needs its size and all five prices, or none of them.'),
+            model_name="price",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("tier_cache_read_usd", None),
+                        ("tier_cache_write_1h_usd", None),
+                        ("tier_cache_write_5m_usd", None),
+                        ("tier_input_usd", None),
+                        ("tier_output_usd", None),
+                        ("tier_tokens", None),
+                    ),
+                    models.Q(
+                        ("tier_cache_read_usd__gte", 0),
+                        ("tier_cache_write_1h_usd__gte", 0),
+                        ("tier_cache_write_5m_usd__gte", 0),
+                        ("tier_input_usd__gte", 0),
+                        ("tier_output_usd__gt", 0),
+                        ("tier_tokens__gt", 0),
+                    ),
+                    _connector="OR",
+                ),
+                name="a_tier_has_all_its_prices",
+                violation_error_message="A tier needs its size and all five prices, or none of them.",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transfer',
-            index=models.Index(fields=['debit', '-id'], name='transfers_by_debit'),
+            model_name="transfer",
+            index=models.Index(fields=["debit", "-id"], name="transfers_by_debit"),
         ),
         migrations.AddIndex(
-            model_name='transfer',
-            index=models.Index(fields=['credit', '-id'], name='transfers_by_credit'),
+            model_name="transfer",
+            index=models.Index(fields=["credit", "-id"], name="transfers_by_credit"),
         ),
         migrations.AddIndex(
-            model_name='transfer',
-            index=models.Index(fields=['created_at'], name='transfers_by_time'),
+            model_name="transfer",
+            index=models.Index(fields=["created_at"], name="transfers_by_time"),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='transfer_amount_is_positive'),
+            model_name="transfer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount__gt", 0)), name="transfer_amount_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(('debit', models.F('credit')), _negated=True), name='transfer_has_two_accounts'),
+            model_name="transfer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("debit", models.F("credit")), _negated=True),
+                name="transfer_has_two_accounts",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['charge', 'overrun']), _negated=True), ('hold__isnull', False), _connector='OR'), name='charges_and_overruns_settle_a_hold'),
+            model_name="transfer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind__in", ["charge", "overrun"]), _negated=True),
+                    ("hold__isnull", False),
+                    _connector="OR",
+                ),
+                name="charges_and_overruns_settle_a_hold",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'purchase'), _negated=True), ('order__isnull', False), _connector='OR'), name='purchase_fulfils_an_order'),
+            model_name="transfer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind", "purchase"), _negated=True), ("order__isnull", False), _connector="OR"
+                ),
+                name="purchase_fulfils_an_order",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'adjustment'), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='adjustment_has_a_reason'),
+            model_name="transfer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind", "adjustment"), _negated=True),
+                    models.Q(("reason", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="adjustment_has_a_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.UniqueConstraint(models.F('hold'), condition=models.Q(('kind', 'charge')), name='one_charge_per_hold'),
+            model_name="transfer",
+            constraint=models.UniqueConstraint(
+                models.F("hold"), condition=models.Q(("kind", "charge")), name="one_charge_per_hold"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.UniqueConstraint(models.F('hold'), condition=models.Q(('kind', 'overrun')), name='one_overrun_per_hold'),
+            model_name="transfer",
+            constraint=models.UniqueConstraint(
+                models.F("hold"), condition=models.Q(("kind", "overrun")), name="one_overrun_per_hold"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.UniqueConstraint(models.F('credit'), condition=models.Q(('kind', 'signup')), name='one_welcome_per_wallet'),
+            model_name="transfer",
+            constraint=models.UniqueConstraint(
+                models.F("credit"), condition=models.Q(("kind", "signup")), name="one_welcome_per_wallet"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transfer',
-            constraint=models.UniqueConstraint(models.F('order'), condition=models.Q(('kind', 'purchase')), name='one_purchase_per_order'),
+            model_name="transfer",
+            constraint=models.UniqueConstraint(
+                models.F("order"), condition=models.Q(("kind", "purchase")), name="one_purchase_per_order"
+            ),
         ),
     ]

@@ -13,10 +13,26 @@ EFFECTIVE_FROM = datetime(2026, 11, 1, tzinfo=UTC)
 
 # id: (name, description, context, longest output, thinks, on sale, retires on)
 MODELS = {
-    "claude-sonnet-5-5": ("Sonnet 5.5", "Fast and able: the one for most things", 1_000_000, 128_000, False, True, None),
+    "claude-sonnet-5-5": (
+        "Sonnet 5.5",
+        "Fast and able: the one for most things",
+        1_000_000,
+        128_000,
+        False,
+        True,
+        None,
+    ),
     "claude-haiku-5-5": ("Haiku 5.5", "The quickest and cheapest", 1_000_000, 128_000, False, True, None),
     "claude-opus-5-5": ("Opus 5.5", "Thinks before it answers", 1_000_000, 128_000, True, True, None),
-    "claude-fable-5-2": ("Fable 5.2", "The deepest, for the hardest questions", 1_000_000, 128_000, True, True, None),
+    "claude-fable-5-2": (
+        "Fable 5.2",
+        "The deepest, for the hardest questions",
+        1_000_000,
+        128_000,
+        True,
+        True,
+        None,
+    ),
     "claude-opus-5": ("Opus 5", "", 200_000, 32_000, False, False, None),
     "claude-opus-4-8": ("Opus 4.8", "", 200_000, 32_000, False, False, None),
     "claude-opus-4-7": ("Opus 4.7", "", 200_000, 32_000, False, False, None),

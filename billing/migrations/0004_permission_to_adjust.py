@@ -4,14 +4,13 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('billing', '0003_catalogue'),
+        ("billing", "0003_catalogue"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='account',
-            options={'permissions': [('adjust_credits', "Can give and take people's credits")]},
+            name="account",
+            options={"permissions": [("adjust_credits", "Can give and take people's credits")]},
         ),
     ]

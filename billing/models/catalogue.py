@@ -58,7 +58,11 @@ class LanguageModel(models.Model):
 class PriceQuerySet(models.QuerySet["Price"]):
     def in_force(self) -> Self:
         """The rows that apply now: per model, the newest whose date has come."""
-        return self.filter(effective_from__lte=Now()).order_by("model_id", "-effective_from").distinct("model_id")
+        return (
+            self.filter(effective_from__lte=Now())
+            .order_by("model_id", "-effective_from")
+            .distinct("model_id")
+        )
 
     def now_for(self, model_id: str) -> "Price":
         """The price of a model at this moment; Price.DoesNotExist when it has none."""
@@ -157,4 +161,6 @@ class Price(models.Model):
 
     def clean(self) -> None:
         if self.output_usd is not None and self.output_usd <= 0:
-            raise ValidationError({"output_usd": "Output cannot be free: what a balance affords could not be told."})
+            raise ValidationError(
+                {"output_usd": "Output cannot be free: what a balance affords could not be told."}
+            )

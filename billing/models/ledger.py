@@ -46,11 +46,10 @@ class Account(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                "kind", condition=~Q(kind="wallet"), name="one_house_account_per_kind"
-            ),
+            models.UniqueConstraint("kind", condition=~Q(kind="wallet"), name="one_house_account_per_kind"),
             models.CheckConstraint(
-                condition=Q(kind="wallet") | Q(user=None, balance=0, held=0), name="only_wallets_have_owners_and_balances"
+                condition=Q(kind="wallet") | Q(user=None, balance=0, held=0),
+                name="only_wallets_have_owners_and_balances",
             ),
             models.CheckConstraint(condition=Q(held__gte=0), name="held_is_never_negative"),
         ]
@@ -84,7 +83,8 @@ class Hold(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="hold_amount_is_positive"),
             models.CheckConstraint(
-                condition=Q(state="pending", ended_at=None) | (~Q(state="pending") & Q(ended_at__isnull=False)),
+                condition=Q(state="pending", ended_at=None)
+                | (~Q(state="pending") & Q(ended_at__isnull=False)),
                 name="hold_has_ended_unless_pending",
             ),
         ]
@@ -117,12 +117,16 @@ class Transfer(models.Model):
     credit = models.ForeignKey(Account, models.PROTECT, related_name="credits", editable=False)
     amount = models.BigIntegerField(editable=False, help_text="Microcredits")
     balance_after = models.BigIntegerField(
-        null=True, editable=False, help_text="Of the wallet that took part, in microcredits; checked by PostgreSQL."
+        null=True,
+        editable=False,
+        help_text="Of the wallet that took part, in microcredits; checked by PostgreSQL.",
     )
     hold = models.ForeignKey(Hold, models.PROTECT, null=True, related_name="transfers", editable=False)
     order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="transfers", editable=False)
     reason = models.CharField(max_length=300, blank=True, editable=False)
-    made_by = models.CharField(max_length=254, blank=True, editable=False, help_text="The operator who did it.")
+    made_by = models.CharField(
+        max_length=254, blank=True, editable=False, help_text="The operator who did it."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -136,7 +140,9 @@ class Transfer(models.Model):
             models.CheckConstraint(
                 condition=~Q(kind="purchase") | Q(order__isnull=False), name="purchase_fulfils_an_order"
             ),
-            models.CheckConstraint(condition=~Q(kind="adjustment") | ~Q(reason=""), name="adjustment_has_a_reason"),
+            models.CheckConstraint(
+                condition=~Q(kind="adjustment") | ~Q(reason=""), name="adjustment_has_a_reason"
+            ),
             models.UniqueConstraint("hold", condition=Q(kind="charge"), name="one_charge_per_hold"),
             models.UniqueConstraint("hold", condition=Q(kind="overrun"), name="one_overrun_per_hold"),
             models.UniqueConstraint("credit", condition=Q(kind="signup"), name="one_welcome_per_wallet"),

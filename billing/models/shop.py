@@ -23,7 +23,8 @@ class Pack(models.Model):
         help_text="Credits a buyer gets.",
     )
     price_cents = models.PositiveIntegerField(
-        validators=[MinValueValidator(50)], help_text="In the currency's smallest unit. Stripe takes no less than 50."
+        validators=[MinValueValidator(50)],
+        help_text="In the currency's smallest unit. Stripe takes no less than 50.",
     )
     currency = models.CharField(max_length=3, default="usd", help_text="ISO 4217 code, lower case")
     on_sale = models.BooleanField(default=True)
@@ -32,7 +33,9 @@ class Pack(models.Model):
     class Meta:
         ordering = ["position", "price_cents"]
         constraints = [
-            models.CheckConstraint(condition=Q(credits__gt=0, price_cents__gt=0), name="pack_sells_something"),
+            models.CheckConstraint(
+                condition=Q(credits__gt=0, price_cents__gt=0), name="pack_sells_something"
+            ),
         ]
 
     def __str__(self) -> str:

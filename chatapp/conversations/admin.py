@@ -3,9 +3,8 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.paginator import Paginator
-from django.db.models import Count, F, OuterRef, QuerySet, Subquery
+from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -14,11 +13,26 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
 from unfold.decorators import action, display
 
-from billing.admin.reading import NOTHING, DaysFilter, ReadOnlyAdmin, amount, credits_column, link, person_column
+from accounts.admin import keep_in_log
+from billing.admin.reading import (
+    NOTHING,
+    DaysFilter,
+    ReadOnlyAdmin,
+    credits_column,
+    link,
+    number_column,
+    person_column,
+    time_column,
+)
+from billing.templatetags.amounts import amount
 from chatapp.conversations.models import Conversation, Message, Turn
 from chatapp.failures import FAILURES
 
 MESSAGES_ON_A_PAGE = 50
+
+TOKENS = ["in_tokens", "out_tokens", "read_tokens", "write_5m_tokens", "write_1h_tokens"]
+CREDITS = ["held_credits", "charged_credits", "cost_credits", "margin_credits", "overrun_credits"]
+TIMES = ["asked", "ended", "first_ms", "whole_ms", "last_sign_of_life"]
 
 
 @admin.register(Conversation)
@@ -28,7 +42,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     Who may read messages asks for them on a page of their own, and that they did is kept in the admin's log.
     """
 
-    list_display = ["title_shown", "person", "message_count", "running", "model", "updated_at", "created_at"]
+    list_display = ["title_shown", "person", "message_count", "running", "model", "changed", "begun"]
     list_filter = [("updated_at", DaysFilter), "archived"]
     list_select_related = ["user", "model"]
     search_fields = ["title", "user__email"]
@@ -37,12 +51,14 @@ class ConversationAdmin(ReadOnlyAdmin):
     ordering = ["-updated_at"]
     fields = [
         *("id", "title", "person", "model", "message_count", "running", "pinned", "archived"),
-        *("created_at", "updated_at"),
+        *("begun", "changed"),
     ]
-    readonly_fields = ["person", "message_count", "running"]
+    readonly_fields = ["person", "message_count", "running", "begun", "changed"]
     actions_detail = ["show_messages"]
 
     person = person_column
+    begun = time_column("created_at", "begun")
+    changed = time_column("updated_at", "changed")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         said = Message.objects.filter(conversation=OuterRef("pk")).order_by().values("conversation")
@@ -54,7 +70,7 @@ class ConversationAdmin(ReadOnlyAdmin):
             .annotate(messages_counted=counted, running_turn=Subquery(running.values("pk")[:1]))
         )
 
-    def has_delete_permission(self, request: HttpRequest, obj: Conversation | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return request.user.is_active and request.user.is_superuser
 
     def has_read_messages_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
@@ -95,12 +111,10 @@ class ConversationAdmin(ReadOnlyAdmin):
             )
         said = Message.objects.filter(conversation=conversation).order_by("created_at", "pk")
         page = Paginator(said, MESSAGES_ON_A_PAGE).get_page(request.POST.get("page"))
-        LogEntry.objects.log_actions(
-            request.user.pk,
-            [conversation],
-            CHANGE,
+        keep_in_log(
+            request,
+            conversation,
             f"Read the messages {page.start_index()} to {page.end_index()} of {page.paginator.count}.",
-            single_object=True,
         )
         response = TemplateResponse(request, "admin/conversations/messages.html", context | {"page": page})
         response["Cache-Control"] = "no-store"
@@ -125,8 +139,8 @@ class TurnAdmin(ReadOnlyAdmin):
     """One message and its one answer: tokens, money, time and faults."""
 
     list_display = [
-        *("created_at", "person", "model", "state_label", "input_tokens", "output_tokens", "charged_credits"),
-        *("cost_credits", "margin_credits", "overrun_credits", "first_token_ms", "duration_ms", "error_code"),
+        *("asked", "person", "model", "state_label", "in_tokens", "out_tokens", "charged_credits"),
+        *("cost_credits", "margin_credits", "overrun_credits", "first_ms", "whole_ms", "error_code"),
     ]
     list_filter = [
         ("created_at", DaysFilter),
@@ -141,37 +155,17 @@ class TurnAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     fieldsets = [
         (None, {"fields": ["id", "person", "conversation_link", "model", "price_link", "state_label"]}),
+        ("Tokens", {"fields": [*TOKENS, "estimated", "most_tokens", "limited_by_balance"]}),
+        ("Credits", {"fields": [*CREDITS, "hold_link"]}),
+        ("Time", {"fields": [*TIMES, "stop_requested"]}),
         (
-            "Tokens",
-            {
-                "fields": [
-                    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens"),
-                    *("cache_write_1h_tokens", "estimated", "max_tokens", "limited_by_balance"),
-                ]
-            },
-        ),
-        (
-            "Credits",
-            {
-                "fields": [
-                    *("held_credits", "charged_credits", "cost_credits", "margin_credits", "overrun_credits"),
-                    "hold_link",
-                ]
-            },
-        ),
-        (
-            "Time and provider",
-            {
-                "fields": [
-                    *("created_at", "ended_at", "first_token_ms", "duration_ms", "heartbeat_at", "stop_requested"),
-                    *("provider", "provider_request", "stop_reason", "error_code", "error_message"),
-                ]
-            },
+            "Provider",
+            {"fields": ["provider", "provider_request", "stop_reason", "error_code", "error_message"]},
         ),
     ]
     readonly_fields = [
-        *("person", "conversation_link", "price_link", "hold_link", "state_label", "duration_ms"),
-        *("held_credits", "charged_credits", "cost_credits", "margin_credits", "overrun_credits"),
+        *("person", "conversation_link", "price_link", "state_label", "hold_link", "most_tokens"),
+        *(*TOKENS, *CREDITS, *TIMES),
     ]
 
     person = person_column
@@ -179,6 +173,16 @@ class TurnAdmin(ReadOnlyAdmin):
     charged_credits = credits_column("charged", "charged")
     cost_credits = credits_column("cost", "cost")
     overrun_credits = credits_column("overrun", "overrun")
+    in_tokens = number_column("input_tokens", "input")
+    out_tokens = number_column("output_tokens", "output")
+    read_tokens = number_column("cache_read_tokens", "cache read")
+    write_5m_tokens = number_column("cache_write_5m_tokens", "cache write, 5 minutes")
+    write_1h_tokens = number_column("cache_write_1h_tokens", "cache write, 1 hour")
+    most_tokens = number_column("max_tokens", "at most")
+    first_ms = number_column("first_token_ms", "first token, ms")
+    asked = time_column("created_at", "asked")
+    ended = time_column("ended_at", "ended")
+    last_sign_of_life = time_column("heartbeat_at", "last sign of life")
 
     @display(
         description="state",
@@ -192,9 +196,9 @@ class TurnAdmin(ReadOnlyAdmin):
     def margin_credits(self, turn: Turn) -> SafeString:
         return amount(turn.charged - turn.cost)
 
-    @display(description="duration", ordering=F("ended_at") - F("created_at"), empty_value=NOTHING)
-    def duration_ms(self, turn: Turn) -> str | None:
-        return None if turn.duration_ms is None else f"{turn.duration_ms:,} ms"
+    @display(description="duration, ms", ordering=F("ended_at") - F("created_at"), empty_value=NOTHING)
+    def whole_ms(self, turn: Turn) -> str | None:
+        return None if turn.duration_ms is None else f"{turn.duration_ms:,}"
 
     @display(description="conversation", empty_value="deleted")
     def conversation_link(self, turn: Turn) -> SafeString | None:

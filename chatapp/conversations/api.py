@@ -18,15 +18,15 @@ router = Router(tags=["conversations"])
 
 
 class Listing(Schema):
-    q: str = Field("", max_length=200)
+    q: str = Field(default="", max_length=200)
     archived: bool = False
     cursor: str | None = None
-    limit: int = Field(30, ge=1, le=100)
+    limit: int = Field(default=30, ge=1, le=100)
 
 
 class MessagePage(Schema):
     before: UUID | None = None
-    limit: int = Field(50, ge=1, le=200)
+    limit: int = Field(default=50, ge=1, le=200)
 
 
 class NewConversation(Schema):
@@ -58,7 +58,9 @@ def list_conversations(request: HttpRequest, listing: Query[Listing]) -> Page:
 @router.post("conversations", response={201: ConversationOut})
 def create_conversation(request: HttpRequest, body: NewConversation) -> tuple[int, ConversationOut]:
     """An empty conversation."""
-    made = Conversation.objects.create(user=_caller(request), title=body.title.strip(), model=_model(body.model))
+    made = Conversation.objects.create(
+        user=_caller(request), title=body.title.strip(), model=_model(body.model)
+    )
     return 201, conversation_out(_own(_caller(request), made.pk))
 
 
@@ -68,12 +70,14 @@ def get_conversation(request: HttpRequest, conversation_id: UUID) -> Conversatio
 
 
 @router.patch("conversations/{uuid:conversation_id}", response=ConversationOut)
-def change_conversation(request: HttpRequest, conversation_id: UUID, body: ChangedConversation) -> ConversationOut:
+def change_conversation(
+    request: HttpRequest, conversation_id: UUID, body: ChangedConversation
+) -> ConversationOut:
     """Rename, pin, archive, choose a model, or show the branch that a message is on."""
     user = _caller(request)
     conversation = _own(user, conversation_id)
     given = body.dict(exclude_unset=True, exclude_none=True)
-    if "branch" in given:
+    if body.branch is not None:
         message = Message.objects.filter(pk=body.branch, conversation=conversation).first()
         if message is None:
             raise not_found("message")

@@ -46,7 +46,9 @@ class Conversation(models.Model):
     class Meta:
         ordering = ["-pinned", "-updated_at", "-id"]
         indexes = [
-            models.Index(fields=["user", "archived", "-pinned", "-updated_at", "-id"], name="conversations_listed"),
+            models.Index(
+                fields=["user", "archived", "-pinned", "-updated_at", "-id"], name="conversations_listed"
+            ),
         ]
         permissions = [("read_messages", "Can read what people wrote")]
 
@@ -73,7 +75,9 @@ class Message(models.Model):
         indexes = [
             models.Index(fields=["parent", "created_at"], name="siblings_in_order"),
             models.Index(
-                fields=["conversation", "created_at"], condition=Q(parent=None), name="first_messages_in_order"
+                fields=["conversation", "created_at"],
+                condition=Q(parent=None),
+                name="first_messages_in_order",
             ),
         ]
 
@@ -148,13 +152,16 @@ class Turn(models.Model):
                 "conversation", condition=Q(state="running"), name="one_running_turn_per_conversation"
             ),
             models.CheckConstraint(
-                condition=Q(state="running", ended_at=None) | (~Q(state="running") & Q(ended_at__isnull=False)),
+                condition=Q(state="running", ended_at=None)
+                | (~Q(state="running") & Q(ended_at__isnull=False)),
                 name="turn_has_ended_unless_running",
             ),
         ]
         indexes = [
             models.Index(fields=["user", "-created_at"], name="turns_of_user"),
-            models.Index(fields=["heartbeat_at"], condition=Q(state="running"), name="running_turns_by_heartbeat"),
+            models.Index(
+                fields=["heartbeat_at"], condition=Q(state="running"), name="running_turns_by_heartbeat"
+            ),
             models.Index(fields=["ended_at"], name="turns_by_end"),
         ]
 

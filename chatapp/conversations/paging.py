@@ -19,9 +19,13 @@ def after(conversations: QuerySet[Conversation], cursor: str | None) -> QuerySet
         pinned, updated, id_ = json.loads(base64.urlsafe_b64decode(cursor))
         at, pk = datetime.fromisoformat(updated), UUID(id_)
     except (ValueError, TypeError) as error:
-        raise invalid(cursor="This is not a cursor that we gave. Leave it out to begin at the start.") from error
+        raise invalid(
+            cursor="This is not a cursor that we gave. Leave it out to begin at the start."
+        ) from error
     later = Q(updated_at__lt=at) | Q(updated_at=at, pk__lt=pk)
-    return conversations.filter(Q(pinned=True) & later | Q(pinned=False) if pinned else Q(pinned=False) & later)
+    return conversations.filter(
+        Q(pinned=True) & later | Q(pinned=False) if pinned else Q(pinned=False) & later
+    )
 
 
 def cursor_at(conversation: Conversation) -> str:

@@ -109,7 +109,9 @@ def turn_out(turn: Turn) -> TurnOut:
         created_at=turn.created_at,
         first_token_ms=turn.first_token_ms,
         duration_ms=turn.duration_ms,
-        error=failure and ErrorOut(code=turn.error_code, message=failure.message, retryable=failure.retryable),
+        error=ErrorOut(code=turn.error_code, message=failure.message, retryable=failure.retryable)
+        if failure
+        else None,
     )
 
 

@@ -54,7 +54,9 @@ def siblings(messages: list[Message]) -> dict[UUID | None, list[UUID]]:
     if None in parents:
         wanted |= Q(parent=None, conversation=messages[0].conversation_id)
     found: dict[UUID | None, list[UUID]] = defaultdict(list)
-    for parent, child in Message.objects.filter(wanted).order_by("created_at", "id").values_list("parent", "id"):
+    for parent, child in (
+        Message.objects.filter(wanted).order_by("created_at", "id").values_list("parent", "id")
+    ):
         found[parent].append(child)
     return found
 

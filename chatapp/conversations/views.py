@@ -1,6 +1,6 @@
 """The chat page: the conversation, and the list beside it."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -25,8 +25,7 @@ from chatapp.conversations.shapes import conversation_out
 @login_required
 def chat(request: HttpRequest, conversation_id: UUID | None = None) -> HttpResponse:
     """The app, with all it shows first already in the page."""
-    user = request.user
-    assert isinstance(user, User)
+    user = cast(User, request.user)
     conversation = None
     if conversation_id is not None:
         found = Conversation.objects.of(user).with_running_turn()

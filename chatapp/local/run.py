@@ -91,7 +91,6 @@ class Run:
         self._mark = Mark.new(LOCAL)
         self._signals = 0
         self._stages: list[list[Watched]] = []
-        self._logins: list[str] = []
 
     def run(self) -> None:
         """Start everything, watch it until a signal, stop it. LocalError if it cannot start."""
@@ -119,8 +118,9 @@ class Run:
 
     def _start(self) -> None:
         chosen = chosen_settings()
-        listener = _listen(chosen.get("HOST", "127.0.0.1"), chosen.get("PORT", "8000"))
-        url = _url_of(listener)
+        # Held as long as the run: web is started again on the same socket, and requests wait for it meanwhile.
+        self._listener = _listen(chosen.get("HOST", "127.0.0.1"), chosen.get("PORT", "8000"))
+        url = _url_of(self._listener)
         claude_port, stripe_port = free_port(f"claude {CLONE}"), free_port(f"stripe {CLONE}")
         arranged = arrange(
             chosen,
@@ -141,9 +141,9 @@ class Run:
         web = programs.python(
             "web",
             "chatapp.local.web",
-            *("--listener", str(listener.fileno()), "--ready", str(to_web), "--patience"),
+            *("--listener", str(self._listener.fileno()), "--ready", str(to_web), "--patience"),
             str(OTHER_DATABASE_PATIENCE_SECONDS if "DATABASE_URL" in chosen else PRIVATE_DATABASE_PATIENCE_SECONDS),
-            keep_fds=(listener.fileno(), to_web),
+            keep_fds=(self._listener.fileno(), to_web),
         )
         stand_ins = []
         if arranged.demo_claude:
@@ -265,7 +265,7 @@ def only_run_of_this_clone() -> Iterator[None]:
 
 
 def _listen(host: str, port: str) -> socket.socket:
-    """The socket web will serve, held here: while web is started again, requests wait instead of failing."""
+    """A socket that queues requests from now on. LocalError if it cannot be had."""
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise LocalError(f"PORT must be a number from 1 to 65535, not {port!r}.")
     try:

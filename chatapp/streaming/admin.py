@@ -13,12 +13,22 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
 from unfold.decorators import display
 
-from billing.admin.reading import DaysFilter, ReadOnlyAdmin, amount, credits_column, link, person_column
+from billing.admin.reading import (
+    DaysFilter,
+    ReadOnlyAdmin,
+    credits_column,
+    link,
+    number_column,
+    person_column,
+    time_column,
+)
+from billing.templatetags.amounts import amount
 from chatapp.streaming import usage_report
 from chatapp.streaming.models import UsageRecord
 
 # Longer tables are for the CSV.
 LINES_SHOWN = 400
+TOKENS = ["in_tokens", "out_tokens", "read_tokens", "write_5m_tokens", "write_1h_tokens"]
 
 
 @admin.register(UsageRecord)
@@ -26,8 +36,8 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     """The list of turns and the grouped tables are one page with the same filters, search and totals."""
 
     list_display = [
-        *("ended_at", "person", "model", "state", *usage_report.TOKENS),
-        *("charged_credits", "cost_credits", "margin_credits", "first_token_ms", "duration_ms"),
+        *("ended", "person", "model", "state", *TOKENS),
+        *("charged_credits", "cost_credits", "margin_credits", "first_ms", "whole_ms"),
     ]
     list_filter = [
         ("ended_at", DaysFilter),
@@ -40,15 +50,26 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     search_help_text = "E-mail, or id of a turn or conversation"
     id_fields = ["pk", "conversation_id", "user"]
     fields = [
-        *("turn_link", "person", "conversation_id", "model", "provider", "state", *usage_report.TOKENS),
-        *("charged_credits", "cost_credits", "margin_credits", "first_token_ms", "duration_ms"),
-        *("ended_at", "recorded_at"),
+        *("turn_link", "person", "conversation_id", "model", "provider", "state", *TOKENS),
+        *("charged_credits", "cost_credits", "margin_credits", "first_ms", "whole_ms", "ended", "recorded"),
     ]
-    readonly_fields = ["turn_link", "person", "charged_credits", "cost_credits", "margin_credits"]
+    readonly_fields = [
+        *("turn_link", "person", *TOKENS, "charged_credits", "cost_credits", "margin_credits"),
+        *("first_ms", "whole_ms", "ended", "recorded"),
+    ]
 
     person = person_column
     charged_credits = credits_column("charged", "charged")
     cost_credits = credits_column("cost", "cost")
+    in_tokens = number_column("input_tokens", "input")
+    out_tokens = number_column("output_tokens", "output")
+    read_tokens = number_column("cache_read_tokens", "read")
+    write_5m_tokens = number_column("cache_write_5m_tokens", "write 5 m")
+    write_1h_tokens = number_column("cache_write_1h_tokens", "write 1 h")
+    first_ms = number_column("first_token_ms", "first, ms")
+    whole_ms = number_column("duration_ms", "all, ms")
+    ended = time_column("ended_at", "ended")
+    recorded = time_column("recorded_at", "recorded")
 
     @display(description="margin", ordering=F("charged") - F("cost"))
     def margin_credits(self, record: UsageRecord) -> SafeString:
@@ -60,12 +81,20 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         return [
-            path("by/<slug:group>/", self.admin_site.admin_view(self.table), name="streaming_usagerecord_table"),
-            path("by/<slug:group>.csv", self.admin_site.admin_view(self.export), name="streaming_usagerecord_csv"),
+            path(
+                "by/<slug:group>/", self.admin_site.admin_view(self.table), name="streaming_usagerecord_table"
+            ),
+            path(
+                "by/<slug:group>.csv",
+                self.admin_site.admin_view(self.export),
+                name="streaming_usagerecord_csv",
+            ),
             *super().get_urls(),
         ]
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
             found = response.context_data["cl"].queryset
@@ -92,7 +121,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         found = self.get_changelist_instance(request).queryset
-        response = HttpResponse(usage_report.as_csv(usage_report.grouped(found, group), group), "text/csv; charset=utf-8")
+        response = HttpResponse(
+            usage_report.as_csv(usage_report.grouped(found, group), group), "text/csv; charset=utf-8"
+        )
         response["Content-Disposition"] = f'attachment; filename="usage-per-{group}.csv"'
         return response
 

@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema
 
 from accounts.models import User
@@ -40,7 +40,7 @@ class NewTurn(Schema):
 
 
 @router.post("turns", response={200: Any})
-async def create_turn(request: HttpRequest, body: NewTurn) -> HttpResponse:
+async def create_turn(request: HttpRequest, body: NewTurn) -> EventStream:
     """Ask, and follow the answer as Server-Sent Events. The same request again joins the same turn."""
     user: User = request.auth  # type: ignore[attr-defined]
     opened = await in_db(turns.open, user, _checked(body))
@@ -56,14 +56,16 @@ async def get_turn(request: HttpRequest, turn_id: UUID) -> TurnOut:
 
 
 @router.get("turns/{uuid:turn_id}/events", response={200: Any})
-async def turn_events(request: HttpRequest, turn_id: UUID, after: str | None = None) -> HttpResponse:
+async def turn_events(request: HttpRequest, turn_id: UUID, after: str | None = None) -> EventStream:
     """Replay, then follow. `after` or the Last-Event-ID header is the last event seen; without, from the start."""
     turn = await in_db(_turn_of, request.auth, turn_id)  # type: ignore[attr-defined]
     seen = after if after is not None else request.headers.get("Last-Event-ID") or None
     try:
         cursor = None if seen is None else Cursor.parse(seen)
     except ValueError as error:
-        raise invalid(after="This is not the id of an event of this turn. Leave it out to begin at the start.") from error
+        raise invalid(
+            after="This is not the id of an event of this turn. Leave it out to begin at the start."
+        ) from error
     return EventStream(follow(turn, cursor))
 
 
@@ -100,11 +102,15 @@ async def usage(request: HttpRequest, span: Query[Span]) -> dict[str, Any]:
 def _checked(body: NewTurn) -> turns.Ask:
     """What is asked for, or a Problem that names the field at fault."""
     if len(body.text) > LONGEST_TEXT:
-        raise Problem(413, "too_large", f"A message may have {LONGEST_TEXT:,} characters; this has {len(body.text):,}.")
+        raise Problem(
+            413, "too_large", f"A message may have {LONGEST_TEXT:,} characters; this has {len(body.text):,}."
+        )
     if body.regenerate is None and not body.text.strip():
         raise invalid(text="The message is empty. Write something first.")
     if body.regenerate is not None and body.text:
-        raise invalid(text="To regenerate asks again for an answer to a message as it stands: leave out the text.")
+        raise invalid(
+            text="To regenerate asks again for an answer to a message as it stands: leave out the text."
+        )
     if body.conversation is None and (body.parent or body.regenerate):
         raise invalid(conversation="Say which conversation the message is in.")
     return turns.Ask(**body.dict(), parent_given="parent" in body.model_fields_set)
@@ -130,8 +136,12 @@ def _usage(user: User, begin: date, to: date, group: str) -> list[dict[str, Any]
         ended_at__gte=datetime.combine(begin, time(), UTC),
         ended_at__lt=datetime.combine(to + timedelta(days=1), time(), UTC),
     )
-    keys: dict[str, Any] = {"day": TruncDate("ended_at"), "model": F("model_id"), "conversation": F("conversation_id")}
-    grouped: QuerySet[UsageRecord, dict[str, Any]] = (
+    keys: dict[str, Any] = {
+        "day": TruncDate("ended_at"),
+        "model": F("model_id"),
+        "conversation": F("conversation_id"),
+    }
+    grouped = (
         records.order_by()
         .values(key=keys[group])
         .annotate(

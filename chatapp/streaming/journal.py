@@ -129,6 +129,8 @@ async def write_ending(client: redis.asyncio.Redis, turn_id: UUID, ending: Endin
 def rescue(turn_id: UUID) -> tuple[str, str]:
     """What a dead process had thought and said, as far as Valkey knows; empty when it knows nothing."""
     client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    thinking: Any
+    text: Any
     try:
         with client:
             thinking, text = client.mget(key(turn_id, "thinking"), key(turn_id, "text"))

@@ -22,7 +22,8 @@ def check(user: User) -> None:
     turns = Turn.objects.of(user)
     if turns.running().count() >= settings.TURNS_AT_ONCE:
         raise _too_many(
-            f"{settings.TURNS_AT_ONCE} answers are being written for you already. Wait for one, or stop one.", 5
+            f"{settings.TURNS_AT_ONCE} answers are being written for you already. Wait for one, or stop one.",
+            5,
         )
     recent = list(
         turns.filter(created_at__gt=Now() - WINDOW)
@@ -33,7 +34,9 @@ def check(user: User) -> None:
     if len(recent) >= settings.TURNS_PER_MINUTE:
         oldest, now = recent[-1]
         seconds = max(1, math.ceil((oldest + WINDOW - now).total_seconds()))
-        raise _too_many(f"You may send {settings.TURNS_PER_MINUTE} messages a minute. Try again in {seconds} s.", seconds)
+        raise _too_many(
+            f"You may send {settings.TURNS_PER_MINUTE} messages a minute. Try again in {seconds} s.", seconds
+        )
 
 
 def _too_many(detail: str, seconds: int) -> Problem:

@@ -27,9 +27,9 @@ from billing.models import Account, LanguageModel, Price
 from billing.pricing import Usage
 from chatapp.conversations import tree
 from chatapp.conversations.models import Conversation, Message, Turn
+from chatapp.failures import FAILURES
 from chatapp.problems import Problem, invalid, not_found
 from chatapp.streaming import limits
-from chatapp.failures import FAILURES
 from chatapp.streaming.events import Balance, Done, Ending, Failed, Started
 from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.prompts import SYSTEM
@@ -81,7 +81,7 @@ class Opened:
 # --- Open ------------------------------------------------------------------------------------------------
 
 
-def open(user: User, ask: Ask) -> Opened:  # noqa: A001
+def open(user: User, ask: Ask) -> Opened:
     """Store the message, an empty answer, the turn and its hold in one transaction; or join the turn of this id.
 
     Problem 404 / 409 / 429, or InsufficientCredits: then nothing was stored and no provider was called.
@@ -158,7 +158,9 @@ def _conversation(user: User, ask: Ask) -> Conversation:
         raise not_found("conversation")
     if Turn.objects.running().filter(conversation=conversation).exists():
         raise Problem(
-            409, "turn_running", "An answer is still being written in this conversation. Wait for it, or stop it."
+            409,
+            "turn_running",
+            "An answer is still being written in this conversation. Wait for it, or stop it.",
         )
     return conversation
 
@@ -421,5 +423,8 @@ def tokens_in(text: str) -> int:
 
 
 def _keep_answer(turn: Turn, *, thinking: str, text: str) -> None:
-    Message.objects.filter(pk=turn.assistant_message_id).update(text=text, thinking=thinking)
-    Conversation.objects.filter(pk=turn.conversation_id).update(updated_at=Now())
+    """Store the answer, if its conversation still stands: it may have been deleted meanwhile."""
+    if turn.assistant_message_id is not None:
+        Message.objects.filter(pk=turn.assistant_message_id).update(text=text, thinking=thinking)
+    if turn.conversation_id is not None:
+        Conversation.objects.filter(pk=turn.conversation_id).update(updated_at=Now())

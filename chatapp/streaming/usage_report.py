@@ -12,7 +12,13 @@ from django.db.models.functions import Coalesce, TruncDate
 from billing.credits import as_string
 from chatapp.streaming.models import UsageRecord
 
-TOKENS = ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"]
+TOKENS = [
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+]
 SUMS = [*TOKENS, "charged", "cost"]
 GROUPS = {"day": TruncDate("ended_at"), "model": F("model_id"), "user": F("user__email")}
 # A spreadsheet would run words that begin like a formula, and people choose their own addresses.
@@ -51,14 +57,16 @@ def total(records: QuerySet[UsageRecord]) -> Sums:
 
 def grouped(records: QuerySet[UsageRecord], group: str) -> Iterator[Sums]:
     """A line per day (newest first), model or user (dearest first)."""
+    sums: dict[str, Any] = {f"sum_{name}": Sum(name) for name in SUMS}
     lines = (
         records.order_by()
-        .values(key=GROUPS[group])
-        .annotate(turns=Count("pk"), **{f"sum_{name}": Sum(name) for name in SUMS})
+        .annotate(key=GROUPS[group])
+        .values("key")
+        .annotate(turns=Count("pk"), **sums)
         .order_by("-key" if group == "day" else "-sum_charged", "key")
     )
-    for line in lines.iterator():
-        yield Sums(line["key"], line["turns"], *(line[f"sum_{name}"] for name in SUMS))
+    for line in lines.values_list("key", "turns", *sums).iterator():
+        yield Sums(*line)
 
 
 def as_csv(lines: Iterable[Sums], group: str) -> str:

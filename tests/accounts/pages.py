@@ -17,7 +17,9 @@ def read(answer: HttpResponse, *, status: int = 200) -> str:
     foreign = [
         template.origin.name
         for template in answer.templates
-        if template.origin and not template.origin.name.startswith(OURS) and "/forms/" not in template.origin.name
+        if template.origin
+        and not template.origin.name.startswith(OURS)
+        and "/forms/" not in template.origin.name
     ]
     assert not foreign, f"from templates that are not ours: {foreign}"
     assert not re.search(r"<[^>]+\sstyle=", html), "a style attribute"

@@ -6,7 +6,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.core.management import CommandError, call_command
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from accounts.demo import DEMO_EMAIL, DEMO_PASSWORD, OPERATOR_EMAIL, Login, demo_logins
 from accounts.models import User
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def debug(settings: SettingsWrapper) -> None:
+def debug(settings: Settings) -> None:
     settings.DEBUG = True
 
 
@@ -55,7 +55,7 @@ def test_what_was_changed_since_is_mended() -> None:
     assert (demo.is_active, demo.is_staff) == (True, False)
 
 
-def test_a_password_that_everybody_knows_is_for_debug_only(settings: SettingsWrapper) -> None:
+def test_a_password_that_everybody_knows_is_for_debug_only(settings: Settings) -> None:
     settings.DEBUG = False
     with pytest.raises(CommandError, match="only under DEBUG"):
         call_command("demo_login")

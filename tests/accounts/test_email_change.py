@@ -54,9 +54,7 @@ def test_somebody_elses_address_cannot_be_taken(
     assert alice.email != charlie.email
 
 
-def test_the_outsider_cannot_cancel_a_change(
-    alices: Client, charlies: Client, new_email: str
-) -> None:
+def test_the_outsider_cannot_cancel_a_change(alices: Client, charlies: Client, new_email: str) -> None:
     alices.post("/accounts/email/", {"action_add": "", "email": new_email})
     charlies.post("/accounts/email/", {"action_remove": "", "email": new_email})
     assert new_email in read(alices.get("/accounts/email/"))

@@ -60,9 +60,7 @@ def test_changing_takes_the_current_password_and_tells_the_owner(
     assert [mail.subject for mail in mailoutbox] == ["Your password was changed"]
 
 
-def test_changing_signs_out_every_other_browser(
-    alices: Client, alice: User, new_visitor: NewVisitor
-) -> None:
+def test_changing_signs_out_every_other_browser(alices: Client, alice: User, new_visitor: NewVisitor) -> None:
     other = new_visitor()
     other.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
     fields = {"oldpassword": PASSWORD, "password1": NEW, "password2": NEW}

@@ -3,7 +3,7 @@
 import pytest
 from django.core.mail import EmailMultiAlternatives
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from accounts.models import User
 from tests.accounts.conftest import PASSWORD, NewVisitor, is_signed_in
@@ -13,7 +13,7 @@ Mails = list[EmailMultiAlternatives]
 
 
 @pytest.fixture
-def verification_is_mandatory(settings: SettingsWrapper) -> None:
+def verification_is_mandatory(settings: Settings) -> None:
     settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
     settings.ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
 
@@ -38,7 +38,9 @@ def test_the_address_is_verified_by_the_link_in_the_mail(
     assert mailoutbox[0].subject == "Welcome to Chatapp: verify your e-mail address"
     link = link_in(mailoutbox[0], "confirm-email")
     assert new_email in read(visitor.get(link))
-    assert "not verified" in read(visitor.get("/settings/")), "looking at a link, as mail scanners do, proves nothing"
+    assert "not verified" in read(visitor.get("/settings/")), (
+        "looking at a link, as mail scanners do, proves nothing"
+    )
     assert visitor.post(link).status_code == 302
     assert "not verified" not in read(visitor.get("/settings/"))
 

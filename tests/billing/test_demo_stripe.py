@@ -1,5 +1,6 @@
 """The demo Stripe is held to what the real SDK expects, and to its promise to survive a kill."""
 
+import asyncio
 import re
 import signal
 import socket
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,10 +18,12 @@ from typing import Any
 import httpx
 import pytest
 import stripe
+from aiohttp import web
 
 from chatapp.local.demo_stripe.client import DemoStripe
 from chatapp.local.demo_stripe.deliveries import sign
 from chatapp.local.demo_stripe.params import decode
+from chatapp.local.demo_stripe.server import Options, application
 from chatapp.local.process import CLONE, free_port
 from tests.servers import wait_until
 
@@ -70,15 +73,52 @@ def endpoint() -> Iterator[Endpoint]:
         server.shutdown()
 
 
-class Process:
-    """A demo Stripe of the test's own, which can be killed and started again."""
+class Own:
+    """A demo Stripe of the test's own, served by a thread: there at once."""
 
-    def __init__(self, folder: Path, webhook_url: str) -> None:
+    def __init__(self, webhook_url: str) -> None:
         self.port = free_port()
-        self.log = folder / "stripe.log"
-        self.state = folder / "stripe.json"
         self.demo = DemoStripe(f"http://127.0.0.1:{self.port}")
         self.webhook_url = webhook_url
+
+    @property
+    def client(self) -> stripe.StripeClient:
+        return stripe.StripeClient("sk_test_x", base_addresses={"api": self.demo.url})
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        options = Options(
+            public_url=self.demo.url,
+            webhook_url=self.webhook_url,
+            webhook_secret=SECRET,
+            retry_seconds=0.05,
+        )
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        runner = web.AppRunner(application(options), access_log=None, shutdown_timeout=0)
+
+        async def serve() -> None:
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", self.port).start()
+
+        try:
+            asyncio.run_coroutine_threadsafe(serve(), loop).result(10)
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+
+class Process(Own):
+    """A demo Stripe in a process of its own, which can be killed and started again."""
+
+    def __init__(self, folder: Path, webhook_url: str) -> None:
+        super().__init__(webhook_url)
+        self.log = folder / "stripe.log"
+        self.state = folder / "stripe.json"
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -102,18 +142,21 @@ class Process:
         self.process.send_signal(number)
         return self.process.wait(10)
 
-    @property
-    def client(self) -> stripe.StripeClient:
-        return stripe.StripeClient("sk_test_x", base_addresses={"api": self.demo.url})
+
+@pytest.fixture
+def own(endpoint: Endpoint) -> Iterator[Own]:
+    own = Own(endpoint.url)
+    with own.served():
+        yield own
 
 
 @pytest.fixture
-def own(tmp_path: Path, endpoint: Endpoint) -> Iterator[Process]:
-    own = Process(tmp_path, endpoint.url)
-    own.start()
-    yield own
-    if own.process is not None and own.process.poll() is None:
-        own.end(signal.SIGKILL)
+def process(tmp_path: Path, endpoint: Endpoint) -> Iterator[Process]:
+    process = Process(tmp_path, endpoint.url)
+    process.start()
+    yield process
+    if process.process is not None and process.process.poll() is None:
+        process.end(signal.SIGKILL)
 
 
 def order(**changes: Any) -> Any:
@@ -142,7 +185,7 @@ def order(**changes: Any) -> Any:
 # --- The API, through the SDK
 
 
-def test_a_session_is_as_the_sdk_knows_it(own: Process) -> None:
+def test_a_session_is_as_the_sdk_knows_it(own: Own) -> None:
     sessions = own.client.v1.checkout.sessions
     made = sessions.create(order())
     assert made.last_response is not None
@@ -163,7 +206,7 @@ def test_a_session_is_as_the_sdk_knows_it(own: Process) -> None:
         sessions.expire(made.id)
 
 
-def test_lists_are_paged_and_filtered(own: Process) -> None:
+def test_lists_are_paged_and_filtered(own: Own) -> None:
     sessions = own.client.v1.checkout.sessions
     ids = [sessions.create(order()).id for _ in range(5)]
     first = sessions.list({"limit": 2})
@@ -177,7 +220,7 @@ def test_lists_are_paged_and_filtered(own: Process) -> None:
     assert len(sessions.list({"created": {"lte": int(time.time()) + 60}}).data) == 5
 
 
-def test_customers_payment_intents_and_events_can_be_had(own: Process) -> None:
+def test_customers_payment_intents_and_events_can_be_had(own: Own) -> None:
     client = own.client
     customer = client.v1.customers.create({"email": "c@example.org", "metadata": {"user": "1"}})
     assert client.v1.customers.retrieve(customer.id).email == "c@example.org"
@@ -198,7 +241,7 @@ def test_customers_payment_intents_and_events_can_be_had(own: Process) -> None:
     assert [event.type for event in both.data] == ["payment_intent.succeeded", "customer.created"]
 
 
-def test_an_idempotency_key_is_kept_to(own: Process) -> None:
+def test_an_idempotency_key_is_kept_to(own: Own) -> None:
     sessions = own.client.v1.checkout.sessions
     first = sessions.create(order(), {"idempotency_key": "k"})
     again = sessions.create(order(), {"idempotency_key": "k"})
@@ -228,9 +271,7 @@ def test_an_idempotency_key_is_kept_to(own: Process) -> None:
         ({"line_items": [{"price_data": {"currency": "usd"}}]}, "line_items[0][price_data][unit_amount]"),
     ],
 )
-def test_wrong_parameters_are_refused_as_stripe_does(
-    own: Process, changes: dict[str, Any], param: str
-) -> None:
+def test_wrong_parameters_are_refused_as_stripe_does(own: Own, changes: dict[str, Any], param: str) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
         own.client.v1.checkout.sessions.create(order(**changes))
     assert refused.value.param == param
@@ -238,7 +279,7 @@ def test_wrong_parameters_are_refused_as_stripe_does(
     assert refused.value.request_id
 
 
-def test_who_calls_and_what_does_not_exist(own: Process) -> None:
+def test_who_calls_and_what_does_not_exist(own: Own) -> None:
     with pytest.raises(stripe.InvalidRequestError) as missing:
         own.client.v1.checkout.sessions.retrieve("cs_none")
     assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")
@@ -257,7 +298,7 @@ def test_nested_parameters_are_decoded() -> None:
     assert decode(pairs) == {"a": {"b": [{"c": "1"}, {"c": "2"}]}, "list": ["x", "y"], "plain": "z"}
 
 
-def test_the_api_fails_and_hangs_on_request(own: Process) -> None:
+def test_the_api_fails_and_hangs_on_request(own: Own) -> None:
     own.demo.api_faults(status=503, times=2, path="/v1/events")
     for _ in range(2):
         with pytest.raises(stripe.APIError):
@@ -274,7 +315,7 @@ def test_the_api_fails_and_hangs_on_request(own: Process) -> None:
 # --- The hosted page
 
 
-def test_the_page_says_that_it_is_none(own: Process) -> None:
+def test_the_page_says_that_it_is_none(own: Own) -> None:
     session = own.client.v1.checkout.sessions.create(order())
     assert session.url is not None
     page = own.demo.page(session.url)
@@ -285,9 +326,7 @@ def test_the_page_says_that_it_is_none(own: Process) -> None:
     assert "Pay $5.00" in page
     assert own.demo.act(session.url, "cancel") == "http://shop.test/no"
     assert own.demo.act(session.url, "pay") == f"http://shop.test/back?id={session.id}"
-    assert "You&#x27;re all done here" in own.demo.page(session.url) or "all done" in own.demo.page(
-        session.url
-    )
+    assert "You're all done here" in own.demo.page(session.url)
     assert own.demo.act(session.url, "pay") is None, "a session is paid once"
     assert "There is no such checkout" in own.demo.page(f"{own.demo.url}/c/pay/cs_none")
 
@@ -301,7 +340,7 @@ def test_the_signature_is_what_the_sdk_makes() -> None:
     assert ours == stripe.WebhookSignature.generate_signature_header(body, SECRET, 1_800_000_000)
 
 
-def test_events_are_delivered_until_the_endpoint_has_them(own: Process, endpoint: Endpoint) -> None:
+def test_events_are_delivered_until_the_endpoint_has_them(own: Own, endpoint: Endpoint) -> None:
     endpoint.statuses = [500, 503]
     own.client.v1.customers.create({"email": "c@example.org"})
     own.demo.idle()
@@ -310,7 +349,7 @@ def test_events_are_delivered_until_the_endpoint_has_them(own: Process, endpoint
     assert [row["attempt"] for row in own.demo.deliveries()] == [1, 2, 3]
 
 
-def test_deliveries_go_wrong_on_request(own: Process, endpoint: Endpoint) -> None:
+def test_deliveries_go_wrong_on_request(own: Own, endpoint: Endpoint) -> None:
     def event(type: str) -> None:
         own.demo.emit(type, object={"id": "x_1", "object": "x"})
 
@@ -351,7 +390,7 @@ def test_deliveries_go_wrong_on_request(own: Process, endpoint: Endpoint) -> Non
     assert endpoint.types()[-1] == "i"
 
 
-def test_a_mistake_in_a_demo_call_is_told(own: Process) -> None:
+def test_a_mistake_in_a_demo_call_is_told(own: Own) -> None:
     with pytest.raises(ValueError, match="400"):
         own.demo.faults(no_such_fault=True)
     with pytest.raises(ValueError, match="404"):
@@ -361,30 +400,30 @@ def test_a_mistake_in_a_demo_call_is_told(own: Process) -> None:
 # --- The process
 
 
-def test_a_kill_loses_nothing(own: Process, endpoint: Endpoint) -> None:
-    sessions = own.client.v1.checkout.sessions
+def test_a_kill_loses_nothing(process: Process, endpoint: Endpoint) -> None:
+    sessions = process.client.v1.checkout.sessions
     open_one, waiting = sessions.create(order(), {"idempotency_key": "k"}), sessions.create(order())
     assert open_one.url is not None
     assert waiting.url is not None
-    own.demo.bank_answers_after(3600)
-    own.demo.act(waiting.url, "bank")
-    own.demo.idle()
-    own.demo.faults(hold=True)
-    own.client.v1.customers.create({"email": "held@example.org"})
+    process.demo.bank_answers_after(3600)
+    process.demo.act(waiting.url, "bank")
+    process.demo.idle()
+    process.demo.faults(hold=True)
+    process.client.v1.customers.create({"email": "held@example.org"})
     assert endpoint.types()[-1] != "customer.created"
 
-    own.end(signal.SIGKILL)
-    own.start()
+    process.end(signal.SIGKILL)
+    process.start()
 
-    own.demo.idle()
+    process.demo.idle()
     assert endpoint.types()[-1] == "customer.created", "what had no answer is delivered"
     assert sessions.create(order(), {"idempotency_key": "k"}).id == open_one.id
-    own.demo.act(open_one.url, "pay")
-    own.demo.settle(waiting.id, "succeeded")
+    process.demo.act(open_one.url, "pay")
+    process.demo.settle(waiting.id, "succeeded")
     assert {row.payment_status for row in sessions.list().data} == {"paid"}
 
 
-def test_a_bank_answers_in_time(own: Process, endpoint: Endpoint) -> None:
+def test_a_bank_answers_in_time(own: Own, endpoint: Endpoint) -> None:
     own.demo.bank_answers_after(0)
     session = own.client.v1.checkout.sessions.create(order())
     assert session.url is not None
@@ -392,19 +431,19 @@ def test_a_bank_answers_in_time(own: Process, endpoint: Endpoint) -> None:
     wait_until(lambda: "checkout.session.async_payment_succeeded" in endpoint.types(), "the bank has paid")
 
 
-def test_a_broken_state_file_is_moved_aside(own: Process) -> None:
-    own.end(signal.SIGTERM)
-    own.state.write_text('{"sessions": ')
-    own.start()
-    assert own.client.v1.checkout.sessions.list().data == []
-    assert own.state.with_suffix(".json.unreadable").exists()
-    assert "starting empty" in own.log.read_text()
+def test_a_broken_state_file_is_moved_aside(process: Process) -> None:
+    process.end(signal.SIGTERM)
+    process.state.write_text('{"sessions": ')
+    process.start()
+    assert process.client.v1.checkout.sessions.list().data == []
+    assert process.state.with_suffix(".json.unreadable").exists()
+    assert "starting empty" in process.log.read_text()
 
 
-def test_it_logs_one_line_per_request_and_ends_quietly(own: Process) -> None:
-    own.client.v1.events.list()
-    assert own.end(signal.SIGTERM) == 0
-    log = own.log.read_text()
+def test_it_logs_one_line_per_request_and_ends_quietly(process: Process) -> None:
+    process.client.v1.events.list()
+    assert process.end(signal.SIGTERM) == 0
+    log = process.log.read_text()
     assert "Traceback" not in log
     assert len(re.findall(r"GET /v1/events 200 \d+ ms$", log, re.MULTILINE)) == 1
 
@@ -420,9 +459,5 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, taken_port: int) -> None:
     process.port = taken_port
     ended = subprocess.run(process.command(), capture_output=True, text=True, cwd=CLONE, check=False)
     assert ended.returncode == 1
-    assert (
-        ended.stderr.splitlines()
-        == [f"demo-stripe: cannot listen on 127.0.0.1:{taken_port}: address already in use"]
-        or ended.stderr.count("\n") == 1
-    )
-    assert "Traceback" not in ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"demo-stripe: cannot listen on 127.0.0.1:{taken_port}: ")

@@ -93,7 +93,9 @@ def test_without_valkey_turns_work_and_usage_is_recorded_later(
     turn = events[0]["turn"]
     assert not UsageRecord.objects.filter(pk=turn).exists()
     an_hour = timedelta(hours=1)
-    Turn.objects.filter(pk=turn).update(created_at=F("created_at") - an_hour, ended_at=F("ended_at") - an_hour)
+    Turn.objects.filter(pk=turn).update(
+        created_at=F("created_at") - an_hour, ended_at=F("ended_at") - an_hour
+    )
     stack.restart(stack.valkey)
     record_missing_usage.delay()
     stack.wait_until(lambda: UsageRecord.objects.filter(pk=turn).exists(), "the usage is recorded", 60)

@@ -36,9 +36,13 @@ def left_on(user: User, credits: str) -> None:
 # --- Streaming
 
 
-def test_an_answer_streams_and_its_price_leaves_the_balance(stack: Stack, alice: User, sign_in: SignIn) -> None:
+def test_an_answer_streams_and_its_price_leaves_the_balance(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
     client = sign_in(alice)
-    stack.claude.script({"deltas": ["Hel", "lo ", "👋\r\n"], "usage": {"input_tokens": 1000, "output_tokens": 500}})
+    stack.claude.script(
+        {"deltas": ["Hel", "lo ", "👋\r\n"], "usage": {"input_tokens": 1000, "output_tokens": 500}}
+    )
 
     start, *middle, done = ask(client, "hello")
 
@@ -90,7 +94,11 @@ def test_the_history_of_the_branch_is_sent_along(stack: Stack, alice: User, sign
 
     sent = stack.claude.requests()[-1].body
     assert sent is not None
-    assert [message["content"] for message in sent["messages"]] == ["I am Alice.", "Nice to meet you.", "Who am I?"]
+    assert [message["content"] for message in sent["messages"]] == [
+        "I am Alice.",
+        "Nice to meet you.",
+        "Who am I?",
+    ]
     assert sent["system"]
     assert alice.email not in str(sent)
 
@@ -121,7 +129,9 @@ def test_the_first_message_can_be_asked_differently(stack: Stack, alice: User, s
 # --- Once, however often it is asked
 
 
-async def test_fifty_copies_of_one_turn_charge_once(stack: Stack, alice: User, sign_in_async: SignInAsync) -> None:
+async def test_fifty_copies_of_one_turn_charge_once(
+    stack: Stack, alice: User, sign_in_async: SignInAsync
+) -> None:
     turn = new_id()
     async with await sign_in_async(alice) as client:
         readers = await asyncio.gather(*(ask_async(client, "once", id=turn) for _ in range(50)))
@@ -137,7 +147,9 @@ async def test_fifty_copies_of_one_turn_charge_once(stack: Stack, alice: User, s
 async def test_the_last_credits_are_spent_once(stack: Stack, alice: User, sign_in_async: SignInAsync) -> None:
     await in_db(left_on, alice, "9")
     async with await sign_in_async(alice) as client:
-        asked = [client.post("/api/v1/turns", json={"text": f"[[demo: pace 50]] number {n}"}) for n in range(50)]
+        asked = [
+            client.post("/api/v1/turns", json={"text": f"[[demo: pace 50]] number {n}"}) for n in range(50)
+        ]
         responses = await asyncio.gather(*asked)
 
     statuses = [response.status_code for response in responses]
@@ -381,7 +393,9 @@ def test_bad_input_is_answered_with_the_field_at_fault(
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'"text"', b'{"text": "\\ud800"}'])
 def test_garbage_is_refused(stack: Stack, alice: User, sign_in: SignIn, body: bytes) -> None:
-    response = sign_in(alice).post("/api/v1/turns", content=body, headers={"Content-Type": "application/json"})
+    response = sign_in(alice).post(
+        "/api/v1/turns", content=body, headers={"Content-Type": "application/json"}
+    )
 
     assert response.status_code == 400
     assert response.json()["code"] == "invalid"
@@ -403,7 +417,9 @@ def test_an_id_of_an_event_that_is_none_is_refused(stack: Stack, alice: User, si
     assert (response.status_code, response.json()["code"]) == (400, "invalid")
 
 
-def test_too_many_at_once_and_too_many_a_minute_wait(stack: Stack, alice: User, bob: User, sign_in: SignIn) -> None:
+def test_too_many_at_once_and_too_many_a_minute_wait(
+    stack: Stack, alice: User, bob: User, sign_in: SignIn
+) -> None:
     web = stack.start_web(env={"TURNS_AT_ONCE": "1", "TURNS_PER_MINUTE": "2"})
     client, other = sign_in(alice, url=web.url), sign_in(bob, url=web.url)
 
@@ -488,4 +504,6 @@ def test_a_program_uses_a_key_until_it_is_revoked(stack: Stack, alice: User) -> 
 def test_the_schema_is_public_and_names_every_call(stack: Stack) -> None:
     paths = httpx.get(f"{stack.url}/api/v1/openapi.json").json()["paths"]
 
-    assert {"/api/v1/turns", "/api/v1/turns/{turn_id}/events", "/api/v1/conversations", "/api/v1/me"} <= set(paths)
+    assert {"/api/v1/turns", "/api/v1/turns/{turn_id}/events", "/api/v1/conversations", "/api/v1/me"} <= set(
+        paths
+    )

@@ -4,14 +4,16 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('conversations', '0001_initial'),
+        ("conversations", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='conversation',
-            options={'ordering': ['-pinned', '-updated_at', '-id'], 'permissions': [('read_messages', 'Can read what people wrote')]},
+            name="conversation",
+            options={
+                "ordering": ["-pinned", "-updated_at", "-id"],
+                "permissions": [("read_messages", "Can read what people wrote")],
+            },
         ),
     ]

@@ -5,63 +5,41 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
 
-from chatapp.local.demo_stripe import api, hosted_page
-from chatapp.local.demo_stripe.control import Control, api_faults, refusals_as_json
-from chatapp.local.demo_stripe.deliveries import Deliveries
-from chatapp.local.demo_stripe.objects import Json
-from chatapp.local.demo_stripe.shop import Shop
+from chatapp.local.demo_stripe.server import OneLine, Options, application
 
 
-class OneLine(AbstractAccessLogger):
-    """`POST /v1/checkout/sessions 200 3 ms`: never a body, a query or a header."""
-
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        self.logger.info("%s %s %s %.0f ms", request.method, request.path, response.status, time * 1000)
-
-
-def application(options: argparse.Namespace) -> web.Application:
-    """The whole stand-in as one aiohttp application; it needs a running loop from its start on."""
-
-    def announce(event: Json) -> None:
-        deliveries.send(event)
-
-    public_url = (options.public_url or f"http://{options.host}:{options.port}").rstrip("/")
-    shop = Shop(
-        public_url=public_url, bank_seconds=options.bank_seconds, file=options.state, announce=announce
+def main() -> None:
+    given = read_arguments()
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s demo-stripe %(message)s")
+    options = Options(
+        public_url=given.public_url or f"http://{given.host}:{given.port}",
+        webhook_url=given.webhook_url,
+        webhook_secret=given.webhook_secret,
+        state=given.state,
+        bank_seconds=given.bank_seconds,
+        retry_seconds=given.retry_seconds,
     )
-    deliveries = Deliveries(
-        url=options.webhook_url,
-        secret=options.webhook_secret,
-        retry_seconds=options.retry_seconds,
-        delivered=shop.delivered,
-    )
-    control = Control(shop=shop, deliveries=deliveries)
-
-    async def live(app: web.Application) -> AsyncIterator[None]:
-        await deliveries.open()
-        shop.resume()
-        logging.info("on %s, events to %s", public_url, options.webhook_url)
-        yield
-        await deliveries.close()
-
-    async def healthz(request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
-
-    app = web.Application(middlewares=[api_faults(control), refusals_as_json])
-    app.cleanup_ctx.append(live)
-    app.add_routes(
-        [web.get("/healthz", healthz), *control.routes(), *hosted_page.routes(shop), *api.routes(shop)]
-    )
-    return app
+    try:
+        web.run_app(
+            application(options),
+            host=given.host,
+            port=given.port,
+            access_log_class=OneLine,
+            access_log=logging.getLogger("demo-stripe"),
+            print=None,
+            shutdown_timeout=1.0,
+            loop=asyncio.new_event_loop(),
+        )
+    except OSError as error:
+        sys.exit(f"demo-stripe: cannot listen on {given.host}:{given.port}: {error.strerror or error}")
 
 
-def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m chatapp.local.demo_stripe", description="A stand-in for Stripe."
     )
@@ -75,26 +53,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--retry-seconds", type=float, default=1.0, help="wait before a failed delivery is repeated"
     )
-    return parser.parse_args(arguments)
-
-
-def main() -> None:
-    options = read_options()
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s demo-stripe %(message)s")
-    try:
-        web.run_app(
-            application(options),
-            host=options.host,
-            port=options.port,
-            access_log_class=OneLine,
-            access_log=logging.getLogger("demo-stripe"),
-            print=None,
-            shutdown_timeout=1.0,
-            loop=asyncio.new_event_loop(),
-        )
-    except OSError as error:
-        sys.exit(f"demo-stripe: cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

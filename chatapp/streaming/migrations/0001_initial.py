@@ -7,40 +7,84 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('billing', '0001_initial'),
-        ('conversations', '0001_initial'),
+        ("billing", "0001_initial"),
+        ("conversations", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='UsageRecord',
+            name="UsageRecord",
             fields=[
-                ('turn', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='usage_record', serialize=False, to='conversations.turn')),
-                ('conversation_id', models.UUIDField(null=True)),
-                ('provider', models.CharField(max_length=20)),
-                ('state', models.CharField(choices=[('running', 'Running'), ('completed', 'Completed'), ('stopped', 'Stopped'), ('abandoned', 'Abandoned'), ('failed', 'Failed'), ('interrupted', 'Interrupted')], max_length=11)),
-                ('input_tokens', models.PositiveIntegerField()),
-                ('output_tokens', models.PositiveIntegerField()),
-                ('cache_read_tokens', models.PositiveIntegerField()),
-                ('cache_write_5m_tokens', models.PositiveIntegerField()),
-                ('cache_write_1h_tokens', models.PositiveIntegerField()),
-                ('cost', models.BigIntegerField(help_text='Microcredits asked by the provider')),
-                ('charged', models.BigIntegerField(help_text='Microcredits paid by the person')),
-                ('duration_ms', models.PositiveIntegerField()),
-                ('first_token_ms', models.PositiveIntegerField(null=True)),
-                ('ended_at', models.DateTimeField()),
-                ('recorded_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.languagemodel')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "turn",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="usage_record",
+                        serialize=False,
+                        to="conversations.turn",
+                    ),
+                ),
+                ("conversation_id", models.UUIDField(null=True)),
+                ("provider", models.CharField(max_length=20)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("completed", "Completed"),
+                            ("stopped", "Stopped"),
+                            ("abandoned", "Abandoned"),
+                            ("failed", "Failed"),
+                            ("interrupted", "Interrupted"),
+                        ],
+                        max_length=11,
+                    ),
+                ),
+                ("input_tokens", models.PositiveIntegerField()),
+                ("output_tokens", models.PositiveIntegerField()),
+                ("cache_read_tokens", models.PositiveIntegerField()),
+                ("cache_write_5m_tokens", models.PositiveIntegerField()),
+                ("cache_write_1h_tokens", models.PositiveIntegerField()),
+                ("cost", models.BigIntegerField(help_text="Microcredits asked by the provider")),
+                ("charged", models.BigIntegerField(help_text="Microcredits paid by the person")),
+                ("duration_ms", models.PositiveIntegerField()),
+                ("first_token_ms", models.PositiveIntegerField(null=True)),
+                ("ended_at", models.DateTimeField()),
+                (
+                    "recorded_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="billing.languagemodel",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-ended_at'],
-                'indexes': [models.Index(fields=['ended_at'], name='usage_by_time'), models.Index(fields=['user', 'ended_at'], name='usage_of_user_by_time')],
+                "ordering": ["-ended_at"],
+                "indexes": [
+                    models.Index(fields=["ended_at"], name="usage_by_time"),
+                    models.Index(fields=["user", "ended_at"], name="usage_of_user_by_time"),
+                ],
             },
         ),
     ]

@@ -58,7 +58,8 @@ class Claude:
                     raise ProviderError("provider_cut", reported=type(error).__name__) from error
                 except (ValueError, AttributeError, TypeError) as error:
                     # Not JSON, or JSON without the fields of its type.
-                    raise ProviderError("provider_cut", reported=f"malformed event: {error!r:.100}") from error
+                    reported = f"malformed event: {type(error).__name__}"
+                    raise ProviderError("provider_cut", reported=reported) from error
                 except anthropic.APIError as error:
                     raise ProviderError("provider_cut", reported=type(error).__name__) from error
                 if delta is not None:
@@ -67,14 +68,17 @@ class Claude:
 
     async def _connect(self, prompt: Prompt) -> anthropic.AsyncStream[Any]:
         patience = settings.TURN_CONNECT_SECONDS + prompt.bound_tokens / PROMPT_TOKENS_PER_SECOND
-        thinking: Any = {"type": "adaptive", "display": "summarized"} if prompt.thinks else anthropic.NOT_GIVEN
+        messages: Any = [{"role": role, "content": text} for role, text in prompt.messages]
+        thinking: Any = (
+            {"type": "adaptive", "display": "summarized"} if prompt.thinks else anthropic.NOT_GIVEN
+        )
         try:
             async with asyncio.timeout(patience):
                 return await self._client.messages.create(
                     model=prompt.model,
                     max_tokens=prompt.max_tokens,
                     system=prompt.system,
-                    messages=[{"role": role, "content": text} for role, text in prompt.messages],  # type: ignore[typeddict-item]
+                    messages=messages,
                     metadata={"user_id": prompt.person},
                     thinking=thinking,
                     stream=True,

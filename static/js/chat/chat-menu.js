@@ -101,6 +101,8 @@ export class ChatMenu {
  */
 function answerOf(dialog) {
   dialog.returnValue = "";
+  // Not a submit button: Enter in a field would press the first one.
+  part(dialog, "cancel").onclick = () => dialog.close("");
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });

@@ -7,6 +7,7 @@
  */
 import { groupConversations } from "#lib/grouping.js";
 import { moveFocus } from "#chat/menu.js";
+import { whileNear } from "#chat/near.js";
 import { part, piece, showText } from "#chat/pieces.js";
 
 const TYPING_MS = 220;
@@ -71,12 +72,9 @@ export class Sidebar {
   }
 
   #loadAsScrolled() {
-    const end = part(this.#root, "end");
-    const near = { root: part(this.#root, "history"), rootMargin: "400px" };
-    new IntersectionObserver(async ([entry]) => {
-      if (!entry?.isIntersecting) return;
-      await this.#toast.unless("More chats could not be loaded.", () => this.#chats.more());
-    }, near).observe(end);
+    whileNear(part(this.#root, "end"), part(this.#root, "history"), () =>
+      this.#toast.unless("More chats could not be loaded.", () => this.#chats.more()),
+    );
   }
 
   /** @param {{ query?: string, archived?: boolean }} which */

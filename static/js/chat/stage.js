@@ -5,6 +5,7 @@
  * @import { Remedies } from "#chat/explanation.js"
  */
 import { explanationView } from "#chat/explanation.js";
+import { whileNear } from "#chat/near.js";
 import { part, piece } from "#chat/pieces.js";
 
 /** Loading that takes less is not worth a flicker. */
@@ -47,6 +48,7 @@ export class Stage {
   /** @param {Shown["state"]} state */
   #become(state) {
     this.#state = state;
+    document.body.classList.toggle("without-chat", state === "missing" || state === "failed");
     clearTimeout(this.#loading);
     this.#skeletons.remove();
     const column = part(this.#root, "column");
@@ -65,14 +67,14 @@ export class Stage {
   #watchTop() {
     const older = part(this.#root, "older");
     older.append(this.#skeletons.cloneNode(true));
-    const near = { root: part(this.#root, "thread"), rootMargin: "800px 0px 0px" };
-    new IntersectionObserver(([entry]) => entry?.isIntersecting && void this.#readBack(), near).observe(older);
+    whileNear(older, part(this.#root, "thread"), () => this.#readBack());
   }
 
   async #readBack() {
     const older = part(this.#root, "older");
     try {
       await this.#shown.readBack();
+      return true;
     } catch {
       // Offered again as a button where the reader looks for it.
       const title = "Earlier messages could not be loaded";
@@ -81,6 +83,7 @@ export class Stage {
         void this.#readBack();
       };
       older.replaceChildren(explanationView({ title, text: "", remedy: "retry", tone: "bad" }, { ...this.#remedies, retry }));
+      return false;
     }
   }
 }

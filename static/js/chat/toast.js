@@ -26,14 +26,22 @@ export class Toast {
    * Runs `work`; when it fails, says what did not happen and why.
    * @param {string} what such as "The chat was not renamed."
    * @param {() => Promise<void>} work
+   * @returns {Promise<boolean>} whether it worked
    */
   async unless(what, work) {
     try {
       await work();
+      return true;
     } catch (error) {
       if (error instanceof Refusal) this.say(error.code === "not_signed_in" ? `${what} You are signed out.` : `${what} ${error.message}`);
-      else if (!navigator.onLine || error instanceof TypeError || error instanceof DOMException) this.say(`${what} The server cannot be reached.`);
+      else if (isNetworkError(error)) this.say(`${what} The server cannot be reached.`);
       else throw error;
+      return false;
     }
   }
+}
+
+/** @param {unknown} error as `fetch` throws it: TypeError without an answer, DOMException for one that came too late */
+function isNetworkError(error) {
+  return error instanceof TypeError || error instanceof DOMException;
 }

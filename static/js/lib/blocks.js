@@ -23,7 +23,9 @@ export class BlockSplitter {
     const tail = normalized(text).slice(this.#offset);
     const tokens = lex(tail, this.#links);
     const settled = tokens.slice(0, firstUnsettled(tokens));
-    const length = settled.reduce((sum, token) => sum + token.raw.length, 0);
+    const read = settled.reduce((sum, token) => sum + token.raw.length, 0);
+    // White space at the very end may be the indentation of what comes next.
+    const length = Math.min(read, tail.replace(/[ \t]+$/, "").length);
     this.#offset += length;
     return { settled: blocks(settled), open: tail.slice(length) };
   }

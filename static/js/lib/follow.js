@@ -31,16 +31,24 @@ class Silence extends Error {}
  *   back, or later, while it is known to be away
  * @param {(connected: boolean) => void} [options.onConnection]
  * @param {() => number} [options.random]
+ * @param {number} [options.silenceMs]
  * @returns {AsyncGenerator<TurnEvent, void, void>}
  */
-export async function* followTurn({ begin, resume, wait, onConnection = () => {}, random = Math.random }) {
+export async function* followTurn({
+  begin,
+  resume,
+  wait,
+  onConnection = () => {},
+  random = Math.random,
+  silenceMs = SILENCE_MS,
+}) {
   let lastId = "";
   let attempt = 0;
   for (;;) {
     try {
       const response = lastId === "" ? await begin() : await resume(lastId);
       onConnection(true);
-      for await (const { id, data } of serverSentEvents(response)) {
+      for await (const { id, data } of serverSentEvents(response, silenceMs)) {
         if (id === lastId) continue;
         lastId = id;
         attempt = 0;
@@ -71,13 +79,16 @@ function isPassing(error, begun) {
   return status === 502 || status === 504 || (begun && (status === 429 || status >= 500));
 }
 
-/** @param {Response} response */
-async function* serverSentEvents(response) {
+/**
+ * @param {Response} response
+ * @param {number} silenceMs
+ */
+async function* serverSentEvents(response, silenceMs) {
   const parser = new EventStreamParser();
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
   try {
     for (;;) {
-      const { done, value } = await unlessSilent(reader.read());
+      const { done, value } = await unlessSilent(reader.read(), silenceMs);
       if (done) return;
       yield* parser.push(value);
     }
@@ -90,13 +101,14 @@ async function* serverSentEvents(response) {
 /**
  * @template Result
  * @param {Promise<Result>} read
+ * @param {number} silenceMs
  * @returns {Promise<Result>}
  */
-async function unlessSilent(read) {
+async function unlessSilent(read, silenceMs) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   const silence = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Silence()), SILENCE_MS);
+    timer = setTimeout(() => reject(new Silence()), silenceMs);
   });
   try {
     return await Promise.race([read, /** @type {Promise<never>} */ (silence)]);

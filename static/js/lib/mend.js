@@ -16,6 +16,8 @@ const START_OF_ITEM = /^[ \t]*(?:[-*+]|\d{1,9}[.)]|>|#{1,6})[ \t]/;
 export function mend(source) {
   const fence = openFence(source);
   if (fence !== null) return withoutPartialFence(source, fence);
+  const lastLineClosesOne = openFence(source.slice(0, Math.max(0, source.lastIndexOf("\n")))) !== null;
+  if (lastLineClosesOne) return source;
   const shown = withTableHead(source).replace(MARKS_ONLY, "");
   const start = startOfLastRun(shown);
   return shown.slice(0, start) + mendInline(shown.slice(start));

@@ -1,0 +1,115 @@
+"""What happens to a person's credits, in one line each, as the application does it; and everything at once."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
+
+from accounts.models import User
+from billing import ledger
+from billing.credits import MICROCREDITS_PER_CREDIT
+from billing.ledger import Settlement
+from billing.models import Account, Order, Price, Transfer
+from chatapp.conversations.models import Turn
+
+CREDIT = MICROCREDITS_PER_CREDIT
+
+
+def wallet_of(user: User) -> Account:
+    """As PostgreSQL has it now."""
+    return ledger.wallet_of(user)
+
+
+def give(user: User, amount: int) -> Transfer:
+    return ledger.adjust(user=user, amount=amount, reason="for a test", made_by=user, key=uuid.uuid4().hex)
+
+
+def empty(user: User) -> Account:
+    """Take what `user` has, the welcome credits included."""
+    if available := wallet_of(user).available:
+        give(user, -available)
+    return wallet_of(user)
+
+
+def order(user: User, amount: int) -> Order:
+    return Order.objects.create(user=user, credits_microcredits=amount, amount_cents=100, currency="usd")
+
+
+def pay(order: Order) -> Transfer:
+    """What fulfilment does when Stripe says that an order is paid."""
+    with transaction.atomic():
+        assert order.user is not None
+        wallet = ledger.locked_wallet_of(order.user)
+        Order.objects.filter(pk=order.pk).exclude(state="paid").update(
+            state="paid", paid_at=Now(), stripe_session=f"cs_{order.pk}"
+        )
+        return ledger.purchase(wallet=wallet, order=order)
+
+
+def open_turn(user: User, amount: int) -> uuid.UUID:
+    """A running turn and its hold; InsufficientCredits if the wallet has less."""
+    price = Price.objects.filter(model="claude-sonnet-5-5").latest("effective_from")
+    with transaction.atomic():
+        wallet = ledger.locked_wallet_of(user)
+        turn = Turn(id=uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
+        ledger.hold(wallet=wallet, hold_id=turn.pk, amount=amount)
+        turn.save(force_insert=True)
+    return turn.pk
+
+
+def close_turn(turn_id: uuid.UUID, price: int) -> Settlement:
+    """End a turn and settle its hold; HoldEnded if somebody else did."""
+    with transaction.atomic():
+        wallet = ledger.locked_wallet_holding(turn_id)
+        settlement = ledger.settle(wallet=wallet, hold_id=turn_id, price=price)
+        Turn.objects.filter(pk=turn_id).update(
+            state="completed" if price else "failed",
+            ended_at=Now(),
+            charged=settlement.charged,
+            overrun=settlement.overrun,
+        )
+    return settlement
+
+
+def sql(statement: str, *params: object) -> list[tuple[Any, ...]]:
+    """What an operator can type; the rows it gives, if it gives any."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def refused(because: str) -> Iterator[None]:
+    """PostgreSQL refuses what is inside, at once or at the commit, in these words (a regular expression)."""
+    with pytest.raises(DatabaseError, match=because), transaction.atomic():
+        yield
+        commit_would_follow()
+
+
+def commit_would_follow() -> None:
+    """Have the checks done that wait for the commit."""
+    sql("SET CONSTRAINTS ALL IMMEDIATE")
+    sql("SET CONSTRAINTS ALL DEFERRED")
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What each call returns or raises, each in a thread of its own, all let go together."""
+    start = Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        start.wait()
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001  the test looks at what was raised
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
