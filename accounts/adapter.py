@@ -3,15 +3,23 @@
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import AnonymousUser
 
 from accounts.models import User
 
 WRONG_CODE = "This code is not right, or no longer valid."
 DEAD_LINK = "This link is not valid, or no longer valid."
 
+# Ways to show that it is still oneself, as allauth calls them: what takes least comes first.
+WAYS = {
+    "reauthenticate": "Use your password",
+    "mfa_reauthenticate:webauthn": "Use a passkey",
+    "mfa_reauthenticate": "Use an authenticator or recovery code",
+}
+
 
 class AccountAdapter(DefaultAccountAdapter):
-    """allauth's behaviour with error messages that say what to do next."""
+    """Error messages that say what to do next, and the easiest way first."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
@@ -30,6 +38,11 @@ class AccountAdapter(DefaultAccountAdapter):
         "too_many_login_attempts": "Too many tries. Wait a few minutes and try again.",
         "unverified_primary_email": "Verify this address first.",
     }
+
+    def get_reauthentication_methods(self, user: User | AnonymousUser) -> list[dict[str, str]]:
+        """The ways that `user` has, the one to offer first in front."""
+        ways = {way["id"]: way for way in super().get_reauthentication_methods(user)}
+        return [{**ways[name], "description": words} for name, words in WAYS.items() if name in ways]
 
 
 class MFAAdapter(DefaultMFAAdapter):

@@ -3,7 +3,6 @@
 The page of a person stands in chatapp/admin.py, above the apps, since it also shows their credits and turns.
 """
 
-import uuid
 from typing import Any, cast
 
 from allauth.account.models import EmailAddress
@@ -15,8 +14,8 @@ from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
@@ -65,15 +64,18 @@ class ApiKeyAdmin(ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return False
+        # A person is deleted with their keys, which Django allows only who may delete both.
+        return request.user.is_superuser
 
     def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("accounts.change_apikey")
 
     @action(description="Revoke", permissions=["revoke"], variant=ActionVariant.DANGER)
-    def revoke(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End a key after asking once; ending it twice is the same as once."""
-        key = get_object_or_404(ApiKey.objects.select_related("user"), pk=object_id)
+        key = self.get_object(request, object_id)
+        if key is None:
+            raise Http404
         if request.method != "POST":
             context = {
                 **self.admin_site.each_context(request),
@@ -82,6 +84,7 @@ class ApiKeyAdmin(ModelAdmin):
                 "title": "Revoke this key?",
                 "sentence": f"Programs that use “{key.name}” ({key.prefix}…) of {key.user} stop working at once.",
                 "button": "Revoke the key",
+                "variant": "danger",
             }
             return TemplateResponse(request, "admin/ask_once.html", context)
         if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now()):
@@ -114,6 +117,7 @@ class ApiKeysOfPerson(OnlyShown):
 
 class AddressesOfPerson(OnlyShown):
     model = EmailAddress
+    verbose_name_plural = "addresses"
     fields = readonly_fields = ["email", "verified", "primary"]
 
 

@@ -52,7 +52,7 @@ def apply(session: Session, *, bank_refused: bool = False) -> Order | None:
         order.state = Order.State.EXPIRED
     elif bank_refused:
         order.state = Order.State.FAILED
-    elif session.status == "complete":
+    elif session.status == "complete" and order.state == Order.State.OPEN:
         order.state = Order.State.PENDING
     order.save()
     order.refresh_from_db()

@@ -10,8 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -171,11 +170,15 @@ class PersonAdmin(UserAdmin, ModelAdmin):
     @action(
         description="Adjust credits",
         permissions=["adjust_credits"],
-        icon="contrast_rtl_off",
+        url_path="adjust-credits",
+        icon="exposure",
         variant=ActionVariant.PRIMARY,
     )
     def adjust_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return adjustments.adjust(request, get_object_or_404(User, pk=object_id), self.admin_site)
+        person = self.get_object(request, object_id)
+        if person is None:
+            raise Http404
+        return adjustments.adjust(request, person, self.admin_site)
 
 
 @admin.register(LogEntry)

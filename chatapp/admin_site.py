@@ -28,7 +28,7 @@ FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 class OperatorSite(UnfoldAdminSite):
     """Django's admin behind allauth's door: its login, its rate limits, its second factor."""
 
-    enable_nav_sidebar = True
+    index_title = "Dashboard"
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         # Unfold's pages are Alpine's, which compiles the expressions in their attributes with `new Function`; its

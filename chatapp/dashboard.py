@@ -84,7 +84,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context["month"] = context["periods"]["30 days"]
         context["standing"] = standing()
         context["money_chart"] = _chart(days, {"charged": "--color-primary-600", "cost": "--color-base-400"})
-        context["turns_chart"] = _chart(days, {"turns": "--color-primary-600", "failed": "--color-red-500"})
+        context["turns_chart"] = _chart(days, {"failed": "--color-red-500", "turns": "--color-primary-600"})
     return context
 
 
@@ -142,7 +142,7 @@ def standing() -> Standing:
 
 
 def _chart(days: dict[date, Sums], columns: dict[str, str]) -> str:
-    """Data for Unfold's bar chart; credits go as decimal strings, which Chart.js reads."""
+    """Data for Unfold's bar chart, its first column in front; Chart.js reads the decimal strings of credits."""
     counts = {"turns", "failed"}
     return json.dumps(
         {

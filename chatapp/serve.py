@@ -6,10 +6,10 @@ python -m chatapp.serve --host 0.0.0.0 --port 8000 --proxy-headers
 import argparse
 import asyncio
 import gc
-import os
 import socket
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import NoReturn
 
 import uvloop
@@ -69,8 +69,6 @@ def serve(
     # What was imported stays for good: without this, each full collection walks all of it, and streams stand still.
     gc.collect()
     gc.freeze()
-    # What was imported stays for good: the garbage collector need not look at it again and again.
-    gc.freeze()
     server = WebServer(
         application,
         endpoints=[f"fd:fileno={listener.detach()}"],
@@ -81,6 +79,12 @@ def serve(
         ready_callable=when_ready,
     )
     server.run()
+
+
+def load_provider() -> None:
+    """Import the SDK that the first turn needs, which takes two seconds, in which every stream would stand still."""
+    for module in ("chatapp.asgi", "chatapp.streaming.providers.anthropic"):
+        import_module(module)
 
 
 def main() -> None:
@@ -96,14 +100,10 @@ def main() -> None:
     try:
         listener = listen(asked.host, asked.port)
     except OSError as error:
-        refuse(f"cannot listen on {asked.host} port {asked.port}: {why(error)}.")
+        reason = str(error.strerror).partition(" (while")[0]
+        refuse(f"cannot listen on {asked.host} port {asked.port}: {reason}.")
+    load_provider()
     serve(listener, proxy_headers=asked.proxy_headers)
-
-
-def why(error: OSError) -> str:
-    """What the system says, without what Python adds to it."""
-    known = error.errno is not None and error.errno > 0
-    return os.strerror(error.errno) if known else str(error.strerror or error)
 
 
 def refuse(sentence: str) -> NoReturn:

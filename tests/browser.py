@@ -75,6 +75,8 @@ class Pages:
 
     def _note(self, message: ConsoleMessage) -> None:
         # Chromium reports every answer above 399 as an error; what the API refuses is for the tests to judge.
-        refused_call = message.text.startswith("Failed to load resource") and "/api/" in message.location["url"]
+        refused_call = (
+            message.text.startswith("Failed to load resource") and "/api/" in message.location["url"]
+        )
         if message.type == "error" and not refused_call:
             self.problems.append(f"console: {message.text} ({message.location['url']})")

@@ -27,7 +27,6 @@ from tests import servers
 from tests.browser import ARGUMENTS, NoBrowser, Pages, find_chromium
 from tests.stack import Stack
 
-
 # A line per request of the tests' own would bury what the application logs.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 

@@ -53,7 +53,9 @@ class Servers:
             "STRIPE_API_BASE": f"http://127.0.0.1:{self.stripe_port}",
             "CHATAPP_DEMO_CLAUDE": "true",
             "CHATAPP_DEMO_STRIPE": "true",
-            "EMAIL_URL": f"filemail://{self.outbox}",
+            "EMAIL_URL": f"filemail:///{self.outbox}",  # the path comes after the third slash
+            # Answers come at once unless a test wants to watch one.
+            "DEMO_CLAUDE_DIRECTIVES": "pace 0",
             # Many turns of few people, and short waits; what a limit does is tested with a limit of its own.
             "TURNS_PER_MINUTE": "10000",
             "TURNS_AT_ONCE": "1000",

@@ -106,7 +106,9 @@ class Stack:
         server.start()
         wait_until(server.ready, f"{server.name} serves again")
 
-    def manage(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def manage(
+        self, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a management command on the stack's database; its output is text."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],

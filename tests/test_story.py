@@ -45,7 +45,10 @@ def test_sign_up_chat_run_dry_buy_and_chat_on(stack: Stack, page: Page) -> None:
     answer = page.get_by_role("article", name="Claude").last
     expect(answer).to_contain_text(re.compile(r"\w{4}"))
     first = answer.inner_text()
-    page.wait_for_function("length => document.querySelector('article.answer .prose:not(.quiet)').innerText.length > length", arg=len(first) + 40)
+    page.wait_for_function(
+        "length => document.querySelector('article.answer .prose:not(.quiet)').innerText.length > length",
+        arg=len(first) + 40,
+    )
     assert page.get_by_role("button", name="Stop").is_visible()
     expect(answer.get_by_text(re.compile(r"credits"))).to_be_visible(timeout=15_000)
     turn = Turn.objects.get(user__email=email)
@@ -63,7 +66,9 @@ def test_sign_up_chat_run_dry_buy_and_chat_on(stack: Stack, page: Page) -> None:
     # Credits run out: the page says so before anything is asked of Claude.
     person = User.objects.get(email=email)
     wallet = ledger.wallet_of(person)
-    ledger.adjust(user=person, amount=-wallet.available + 1000, reason="ran dry", made_by=person, key=new_id())
+    ledger.adjust(
+        user=person, amount=-wallet.available + 1000, reason="ran dry", made_by=person, key=new_id()
+    )
     asked = len(stack.claude.requests())
     page.reload()
     send(page, "And one more thing?")

@@ -15,8 +15,8 @@ from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -129,8 +129,8 @@ class PriceAdmin(ModelAdmin):
 
     form = PriceForm
     list_display = [
-        *("model", "begins", "standing", "in_usd", "out_usd", "write_5m_usd", "write_1h_usd", "read_usd"),
-        *("above_tokens", "markup_count", "fee_credits", "asked_credits", "earned_credits"),
+        *("model", "begins", "standing", "asked_credits", "earned_credits", "markup_count", "fee_credits"),
+        *("in_usd", "out_usd", "write_5m_usd", "write_1h_usd", "read_usd", "above_tokens"),
     ]
     list_filter = [("model", RelatedCheckboxFilter)]
     list_filter_submit = True
@@ -178,7 +178,9 @@ class PriceAdmin(ModelAdmin):
     @action(description="New row from this one", permissions=["replace"], icon="content_copy")
     def replace(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The form for a new row, filled in with this one's prices."""
-        price = get_object_or_404(Price, pk=object_id)
+        price = self.get_object(request, object_id)
+        if price is None:
+            raise Http404
         names = ["model_id", "markup", "flat_fee", *(f"{kind}_usd" for kind in KINDS), *TIER]
         filled = {name.removesuffix("_id"): getattr(price, name) for name in names}
         filled_in = urlencode({name: value for name, value in filled.items() if value is not None})

@@ -63,7 +63,7 @@ class AccountAdmin(ReadOnlyAdmin):
 
     @display(description="account", ordering="user__email")
     def whose(self, account: Account) -> str:
-        return _name(account)
+        return _name(account) if account.kind == Account.Kind.WALLET else "The house"
 
 
 class WalletFilter(admin.SimpleListFilter):

@@ -34,6 +34,7 @@ class PackAdmin(ModelAdmin):
     list_editable = ["on_sale", "position"]
     list_display_links = ["name"]
     fields = ["name", "credits", "price_cents", "currency", "on_sale", "position"]
+    actions = None
 
     @display(description="credits", ordering="credits")
     def pack_credits(self, pack: Pack) -> str:

@@ -6,8 +6,7 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
@@ -84,31 +83,28 @@ class ConversationAdmin(ReadOnlyAdmin):
     def message_count(self, conversation: Conversation) -> int:
         return conversation.messages_counted  # type: ignore[attr-defined]
 
-    @display(description="running", boolean=True)
-    def running(self, conversation: Conversation) -> bool:
-        return conversation.running_turn is not None  # type: ignore[attr-defined]
+    @display(description="running", empty_value=NOTHING)
+    def running(self, conversation: Conversation) -> SafeString | None:
+        turn = conversation.running_turn  # type: ignore[attr-defined]
+        return link("conversations_turn_change", turn, "an answer") if turn else None
 
-    @action(description="Show messages", permissions=["read_messages"], icon="visibility")
+    @action(
+        description="Show messages", permissions=["read_messages"], url_path="messages", icon="visibility"
+    )
     def show_messages(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What was said, after a click that is kept in the log; each page is a click and an entry."""
-        conversation = get_object_or_404(Conversation.objects.select_related("user"), pk=object_id)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": conversation,
-            "title": "Messages",
-        }
+        conversation = self.get_object(request, object_id)
+        if conversation is None:
+            raise Http404
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "original": conversation}
         if request.method != "POST":
-            return TemplateResponse(
-                request,
-                "admin/ask_once.html",
-                context
-                | {
-                    "sentence": f"These are private messages of {conversation.user}. "
-                    "That you read them is recorded under your name.",
-                    "button": "Show the messages",
-                },
-            )
+            context |= {
+                "title": "Read these messages?",
+                "sentence": f"They are private messages of {conversation.user}. "
+                "That you read them is recorded under your name.",
+                "button": "Show the messages",
+            }
+            return TemplateResponse(request, "admin/ask_once.html", context)
         said = Message.objects.filter(conversation=conversation).order_by("created_at", "pk")
         page = Paginator(said, MESSAGES_ON_A_PAGE).get_page(request.POST.get("page"))
         keep_in_log(
@@ -116,9 +112,8 @@ class ConversationAdmin(ReadOnlyAdmin):
             conversation,
             f"Read the messages {page.start_index()} to {page.end_index()} of {page.paginator.count}.",
         )
-        response = TemplateResponse(request, "admin/conversations/messages.html", context | {"page": page})
-        response["Cache-Control"] = "no-store"
-        return response
+        context |= {"title": "Messages", "page": page}
+        return TemplateResponse(request, "admin/conversations/messages.html", context)
 
 
 class ErrorFilter(admin.SimpleListFilter):

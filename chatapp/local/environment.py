@@ -41,7 +41,7 @@ def arrange(chosen: Mapping[str, str], *, claude_url: str, stripe_url: str, secr
     if "ANTHROPIC_BASE_URL" in settings:
         settings.setdefault("ANTHROPIC_API_KEY", "sk-ant-any")
     if "STRIPE_API_BASE" in settings and "STRIPE_SECRET_KEY" not in settings:
-        settings["STRIPE_SECRET_KEY"] = "sk_test_any"
+        settings["STRIPE_SECRET_KEY"] = "sk_test_any"  # noqa: S105
         settings.setdefault("STRIPE_WEBHOOK_SECRET", "whsec_" + kept_secret(secrets_in / "webhook-secret"))
     return Arranged(settings, demo_claude, demo_stripe)
 
@@ -57,7 +57,9 @@ def chosen_settings() -> dict[str, str]:
 def without_settings(env: Mapping[str, str]) -> dict[str, str]:
     """`env` less every setting of Chatapp: what is left is the machine's."""
     names = setting_names()
-    return {name: value for name, value in env.items() if name not in names and not name.startswith("CHATAPP_")}
+    return {
+        name: value for name, value in env.items() if name not in names and not name.startswith("CHATAPP_")
+    }
 
 
 def setting_names() -> set[str]:

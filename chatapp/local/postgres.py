@@ -123,7 +123,9 @@ class PostgresServer(Program):
                 *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
                 *(() if self.durable else ("--no-sync",)),
             )
-        self._run("postgres", "--single", "-D", str(unfinished), "postgres", feed=f"CREATE DATABASE {DATABASE}\n")
+        self._run(
+            "postgres", "--single", "-D", str(unfinished), "postgres", feed=f"CREATE DATABASE {DATABASE}\n"
+        )
         unfinished.rename(self.data)
 
     def _run(self, program: str, *arguments: str, feed: str = "") -> None:
@@ -142,7 +144,9 @@ class PostgresServer(Program):
                 extra_groups=[] if self.user else None,
             )
         except subprocess.CalledProcessError as error:
-            raise LocalError(f"PostgreSQL's {program} failed in {self.directory}:\n{error.stderr.strip()}") from None
+            raise LocalError(
+                f"PostgreSQL's {program} failed in {self.directory}:\n{error.stderr.strip()}"
+            ) from None
 
 
 def directory_for(local: Path) -> Path:
@@ -209,7 +213,9 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
-        raise LocalError("PostgreSQL does not run as root, and there is no user `nobody` to run it as.") from None
+        raise LocalError(
+            "PostgreSQL does not run as root, and there is no user `nobody` to run it as."
+        ) from None
 
 
 def _wheel() -> Path:

@@ -23,7 +23,9 @@ class Programs:
         self.env = dict(env)
         self._output = output
 
-    def web(self, host: str, port: int, *, name: str = "web", env: Mapping[str, str] | None = None) -> Program:
+    def web(
+        self, host: str, port: int, *, name: str = "web", env: Mapping[str, str] | None = None
+    ) -> Program:
         return self.python(name, "chatapp.serve", "--host", host, "--port", str(port), env=env)
 
     def worker(self) -> Program:

@@ -135,14 +135,20 @@ class Run:
         write_settings(SETTINGS_OF_RUN, settings)
 
         programs = Programs(
-            self._mark, {**without_settings(os.environ), **settings, "CHATAPP_ENV_FILES": ""}, self._terminal.behind
+            self._mark,
+            {**without_settings(os.environ), **settings, "CHATAPP_ENV_FILES": ""},
+            self._terminal.behind,
         )
         ready, to_web = os.pipe()
         web = programs.python(
             "web",
             "chatapp.local.web",
             *("--listener", str(self._listener.fileno()), "--ready", str(to_web), "--patience"),
-            str(OTHER_DATABASE_PATIENCE_SECONDS if "DATABASE_URL" in chosen else PRIVATE_DATABASE_PATIENCE_SECONDS),
+            str(
+                OTHER_DATABASE_PATIENCE_SECONDS
+                if "DATABASE_URL" in chosen
+                else PRIVATE_DATABASE_PATIENCE_SECONDS
+            ),
             keep_fds=(self._listener.fileno(), to_web),
         )
         stand_ins = []
@@ -174,10 +180,14 @@ class Run:
         """The servers nobody configured, each with the setting that will name it."""
         servers: list[tuple[PostgresServer | ValkeyServer, str]] = []
         if "DATABASE_URL" not in chosen:
-            postgres = PostgresServer(directory_for(LOCAL), mark=self._mark, port=free_port(f"postgres {CLONE}"))
+            postgres = PostgresServer(
+                directory_for(LOCAL), mark=self._mark, port=free_port(f"postgres {CLONE}")
+            )
             servers.append((postgres, "DATABASE_URL"))
         if "REDIS_URL" not in chosen:
-            servers.append((ValkeyServer(LOCAL, mark=self._mark, port=free_port(f"valkey {CLONE}")), "REDIS_URL"))
+            servers.append(
+                (ValkeyServer(LOCAL, mark=self._mark, port=free_port(f"valkey {CLONE}")), "REDIS_URL")
+            )
         else:
             _check_reachable("REDIS_URL", chosen["REDIS_URL"], default_port=6379)
         return servers
@@ -191,7 +201,7 @@ class Run:
     def _wait_until_web_is_ready(
         self, web: Program, ready: int, servers: list[PostgresServer | ValkeyServer]
     ) -> list[str]:
-        """The demo logins, which web tells when it can answer. WebFailed or LocalError if it, or a server, has ended."""
+        """The demo logins, told by web when it can answer. WebFailed or LocalError if it or a server has ended."""
         told = b""
         while not told.endswith(b"ready\n"):
             if self._signals:
@@ -217,7 +227,9 @@ class Run:
                 wait = min(LONGEST_BACK_OFF_SECONDS, 0.25 * 2**watched.deaths)
                 watched.deaths += 1
                 watched.again_at = now + wait
-                self._terminal.say(f"{program.name} {program.how_it_ended}; it is started again in {wait:g} s.")
+                self._terminal.say(
+                    f"{program.name} {program.how_it_ended}; it is started again in {wait:g} s."
+                )
             elif now >= watched.again_at:
                 watched.again_at = None
                 watched.started_at = now
@@ -235,7 +247,11 @@ class Run:
             for program in programs:
                 program.ask_to_stop()
             deadline = time.monotonic() + STOP_SECONDS
-            while any(program.running for program in programs) and time.monotonic() < deadline and self._signals < 2:
+            while (
+                any(program.running for program in programs)
+                and time.monotonic() < deadline
+                and self._signals < 2
+            ):
                 time.sleep(0.02)
             for program in programs:
                 program.end()
@@ -251,13 +267,17 @@ def only_run_of_this_clone() -> Iterator[None]:
         LOCAL.mkdir(mode=0o700, exist_ok=True)
         lock = open(LOCAL / "lock", "a+")  # noqa: SIM115
     except PermissionError as error:
-        raise LocalError(f"{error.filename} is not yours to write: run as its owner, or remove {LOCAL}.") from None
+        raise LocalError(
+            f"{error.filename} is not yours to write: run as its owner, or remove {LOCAL}."
+        ) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise LocalError(f"this clone is running already, as process {lock.read()}: stop that first.") from None
+            raise LocalError(
+                f"this clone is running already, as process {lock.read()}: stop that first."
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -273,8 +293,7 @@ def _listen(host: str, port: str) -> socket.socket:
             (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
         )
     except OSError as error:
-        known = error.errno is not None and error.errno > 0
-        reason = os.strerror(error.errno) if known else error.strerror
+        reason = str(error.strerror).partition(" (while")[0]
         raise LocalError(
             f"cannot listen on {host} port {port}: {reason}. Choose another with `make run PORT=8001`."
         ) from None
@@ -290,9 +309,13 @@ def _url_of(listener: socket.socket) -> str:
 def _check_reachable(setting: str, url: str, *, default_port: int) -> None:
     address = urlsplit(url)
     try:
-        socket.create_connection((address.hostname or "localhost", address.port or default_port), timeout=3).close()
+        socket.create_connection(
+            (address.hostname or "localhost", address.port or default_port), timeout=3
+        ).close()
     except (OSError, ValueError) as error:
-        raise LocalError(f"nothing answers at {setting}: {error}. Without it, a private server is started.") from None
+        raise LocalError(
+            f"nothing answers at {setting}: {error}. Without it, a private server is started."
+        ) from None
 
 
 def _welcome(url: str, logins: list[str], stand_ins: list[Program]) -> str:
@@ -301,7 +324,9 @@ def _welcome(url: str, logins: list[str], stand_ins: list[Program]) -> str:
         email, _, password = login.partition(" ")
         lines.append(f"    sign in as {email} with {password}")
     if stand_ins:
-        lines.append(f"    demo {' and '.join(program.name.title() for program in stand_ins)}: no keys are set")
+        lines.append(
+            f"    demo {' and '.join(program.name.title() for program in stand_ins)}: no keys are set"
+        )
     return "\n" + "\n".join([*lines, "    stop with Ctrl-C"]) + "\n"
 
 

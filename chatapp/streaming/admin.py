@@ -36,8 +36,8 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     """The list of turns and the grouped tables are one page with the same filters, search and totals."""
 
     list_display = [
-        *("ended", "person", "model", "state", *TOKENS),
-        *("charged_credits", "cost_credits", "margin_credits", "first_ms", "whole_ms"),
+        *("ended", "person", "model", "state", "charged_credits", "cost_credits", "margin_credits"),
+        *(*TOKENS, "first_ms", "whole_ms"),
     ]
     list_filter = [
         ("ended_at", DaysFilter),

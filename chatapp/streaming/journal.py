@@ -9,6 +9,7 @@ lost, because the database has the answer at its end.
 """
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -42,8 +43,9 @@ class JournalAway(Exception):
     """Valkey does not answer, so a turn of another process cannot be followed right now."""
 
 
-def connect() -> redis.asyncio.Redis:
-    """A client for the running event loop, with waits short enough that nobody notices Valkey's absence."""
+@functools.cache
+def valkey() -> redis.asyncio.Redis:
+    """The client of this process's event loop, with waits short enough that nobody notices Valkey's absence."""
     return redis.asyncio.Redis.from_url(
         settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
     )
@@ -100,9 +102,9 @@ class Confirm:
     take: Callable[[list[Any]], None]
 
 
-async def flush(client: redis.asyncio.Redis, turns: list[Written]) -> None:
+async def flush(turns: list[Written]) -> None:
     """Bring Valkey up to date with `turns`, in one round trip; one of `AWAY` if it cannot be."""
-    pipe = client.pipeline(transaction=False)
+    pipe = valkey().pipeline(transaction=False)
     confirms = [written.write(pipe) for written in turns if written.behind]
     if not confirms:
         return
@@ -112,18 +114,18 @@ async def flush(client: redis.asyncio.Redis, turns: list[Written]) -> None:
         del answers[: confirm.count]
 
 
-async def note_watched(client: redis.asyncio.Redis, turns: list[LiveTurn]) -> None:
+async def note_watched(turns: list[LiveTurn]) -> None:
     """Learn which turns are followed through other processes."""
-    seen = await client.mget([key(live.id, "watched") for live in turns])
+    seen = await valkey().mget([key(live.id, "watched") for live in turns])
     until = asyncio.get_running_loop().time() + WATCHED_SECONDS
     for live, watched in zip(turns, seen, strict=True):
         if watched is not None:
             live.watched_elsewhere_until = until
 
 
-async def write_ending(client: redis.asyncio.Redis, turn_id: UUID, ending: Ending) -> None:
+async def write_ending(turn_id: UUID, ending: Ending) -> None:
     """Tell followers elsewhere how it ended; their text is complete before this is there."""
-    await client.set(key(turn_id, "end"), ending_to_json(ending), ex=KEPT_SECONDS)
+    await valkey().set(key(turn_id, "end"), ending_to_json(ending), ex=KEPT_SECONDS)
 
 
 def rescue(turn_id: UUID) -> tuple[str, str]:
@@ -152,28 +154,24 @@ def announce_ending(turn_id: UUID, ending: Ending) -> None:
 
 async def ask_to_stop(turn_id: UUID) -> None:
     """Tell the process that runs the turn, whichever it is; the database has the request as well."""
-    client = connect()
     try:
-        await client.publish(STOPS, str(turn_id))
+        await valkey().publish(STOPS, str(turn_id))
     except AWAY as error:
         log.warning("stop not announced", turn=str(turn_id), error=type(error).__name__)
-    finally:
-        await client.aclose()
 
 
-async def stops(client: redis.asyncio.Redis) -> AsyncGenerator[UUID, None]:
-    """The turns that other processes ask to stop, as they ask; one of `AWAY` when Valkey goes."""
-    async with client.pubsub() as channel:
+async def stops() -> AsyncGenerator[UUID | None, None]:
+    """The turns that other processes ask to stop, as they ask, or None each second; one of `AWAY` without Valkey."""
+    async with valkey().pubsub() as channel:
         await channel.subscribe(STOPS)
         while True:
             message = await channel.get_message(ignore_subscribe_messages=True, timeout=1)
-            if message is not None:
-                yield UUID(message["data"].decode())
+            yield None if message is None else UUID(message["data"].decode())
 
 
 async def follow(started: Started, after: Cursor | None) -> AsyncGenerator[Sent | None, None]:
     """A turn that another process runs, as `LiveTurn.follow` gives it; JournalAway when Valkey is gone."""
-    client = connect()
+    client = valkey()
     turn_id = started.turn
     at = after or Cursor()
     offsets = {"thinking": 0, "text": 0}
@@ -216,8 +214,6 @@ async def follow(started: Started, after: Cursor | None) -> AsyncGenerator[Sent 
             await asyncio.sleep(POLL_SECONDS)
     except AWAY as error:
         raise JournalAway from error
-    finally:
-        await client.aclose()
 
 
 def ending_to_json(ending: Ending) -> str:

@@ -12,7 +12,6 @@ from uuid import UUID
 import structlog
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError
-from redis.asyncio import Redis
 
 from chatapp.conversations.models import Turn
 from chatapp.db import at_once_in_db
@@ -42,16 +41,13 @@ def keep_up() -> None:
 async def finish(turn_id: UUID, ending: Ending) -> None:
     """Complete the turn's journal, then its ending: followers elsewhere see all of the text before it."""
     written = _written.pop(turn_id, None) or journal.Written(live.here[turn_id])
-    client = journal.connect()
     try:
-        await journal.flush(client, [written])
+        await journal.flush([written])
         if written.behind:  # Valkey had lost some of it: a second time writes it whole
-            await journal.flush(client, [written])
-        await journal.write_ending(client, turn_id, ending)
+            await journal.flush([written])
+        await journal.write_ending(turn_id, ending)
     except journal.AWAY as error:
         log.warning("journal incomplete", turn=str(turn_id), error=type(error).__name__)
-    finally:
-        await client.aclose()
 
 
 async def beat() -> None:
@@ -72,44 +68,39 @@ async def beat() -> None:
 
 async def write() -> None:
     """Keep the journal of all live turns up to date while Valkey is there."""
-    client, next_watch = journal.connect(), 0.0
-    loop = asyncio.get_running_loop()
-    try:
-        while live.here:
-            for turn_id in _written.keys() - live.here.keys():
-                del _written[turn_id]
-            turns = list(live.here.values())
-            try:
-                await journal.flush(client, [_written_of(turn) for turn in turns if turn.ending is None])
-                if loop.time() >= next_watch:
-                    next_watch = loop.time() + WATCH_SECONDS
-                    await journal.note_watched(client, turns)
-            except journal.AWAY as error:
-                log.warning("journal away", error=type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-            await asyncio.sleep(journal.FLUSH_SECONDS)
-    finally:
-        await client.aclose()
+    loop, next_watch = asyncio.get_running_loop(), 0.0
+    while live.here:
+        for turn_id in _written.keys() - live.here.keys():
+            del _written[turn_id]
+        turns = list(live.here.values())
+        try:
+            await journal.flush([_written_of(turn) for turn in turns if turn.ending is None])
+            if loop.time() >= next_watch:
+                next_watch = loop.time() + WATCH_SECONDS
+                await journal.note_watched(turns)
+        except journal.AWAY as error:
+            log.warning("journal away", error=type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(journal.FLUSH_SECONDS)
 
 
 async def listen() -> None:
     """Stop turns that other processes were asked to stop."""
     while live.here:
-        client = journal.connect()
         try:
-            await _obey_stops(client)
+            await _obey_stops()
         except journal.AWAY as error:
             log.warning("not listening for stops", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
-        finally:
-            await client.aclose()
 
 
-async def _obey_stops(client: Redis) -> None:
-    async with aclosing(journal.stops(client)) as stops:
+async def _obey_stops() -> None:
+    async with aclosing(journal.stops()) as stops:
         async for turn_id in stops:
             if turn_id in live.here:
                 live.here[turn_id].leave("stopped")
+            if not live.here:
+                return
 
 
 def _written_of(turn: live.LiveTurn) -> journal.Written:

@@ -3,7 +3,7 @@
  *
  * @import { Balance } from "#lib/shapes.js"
  */
-import { formatCredits, toMicrocredits } from "#lib/credits.js";
+import { formatCredits, toAmount, toMicrocredits } from "#lib/credits.js";
 
 const BAR_WIDTH = 84;
 /** Anything at all is seen: a hold of a thousandth would otherwise be less than a pixel. */
@@ -45,7 +45,7 @@ function draw(wallet, balance) {
   const full = available + held > before ? available + held : before;
   wallet.dataset.available = balance.available;
   wallet.dataset.held = balance.held;
-  if (full > before) wallet.dataset.full = exact(full);
+  if (full > before) wallet.dataset.full = toAmount(full);
 
   const widths = pieces(available, held, full);
   wallet.querySelector('[data-wallet-bar="available"]')?.setAttribute("width", String(widths.available));
@@ -60,13 +60,4 @@ function draw(wallet, balance) {
     aside.textContent = ` · ${formatCredits(held, "up")} held`;
     aside.hidden = held === 0n;
   }
-}
-
-/**
- * The form of the API: six places.
- * @param {bigint} microcredits not negative
- */
-function exact(microcredits) {
-  const digits = String(microcredits).padStart(7, "0");
-  return `${digits.slice(0, -6)}.${digits.slice(-6)}`;
 }

@@ -288,6 +288,10 @@ def test_an_event_that_says_paid_is_not_believed(
     demo_stripe.idle()
     assert (bought(alice), checkout.order.state) == (0, Order.State.OPEN)
 
+    demo_stripe.act(checkout.url, "pay")
+    demo_stripe.idle()
+    assert (bought(alice), checkout.order.state) == (STARTER, Order.State.PAID)
+
 
 def test_a_session_of_no_order_is_ignored(demo_stripe: DemoStripe) -> None:
     session = foreign_session(demo_stripe)

@@ -283,7 +283,7 @@ def test_a_balance_does_not_wrap_around(wallet: Account) -> None:
         ("charge", "wallet", "adjustments"),
         ("overrun", "wallet", "usage"),
         ("overrun", "usage", "wallet"),
-        ("signup", "stripe", "wallet"),
+        ("signup", "signup", "usage"),
         ("signup", "wallet", "signup"),
         ("purchase", "signup", "wallet"),
         ("purchase", "wallet", "stripe"),
@@ -361,6 +361,7 @@ def test_one_statement_moves_many_wallets_but_each_once(wallet: Account, other: 
 
 def test_copy_is_held_to_the_same_rules(wallet: Account) -> None:
     columns = "key, kind, debit_id, credit_id, amount, balance_after, reason, made_by"
+    adjustments = house("adjustments")
 
     def copy(key: str, balance_after: int) -> None:
         with (

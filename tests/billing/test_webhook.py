@@ -364,6 +364,27 @@ def test_an_effect_and_its_event_commit_together(alice: User, committed_db: None
     assert look()
 
 
+def test_the_effect_of_an_event_is_never_repeated(committed_db: None) -> None:
+    """Not even one that would repeat itself: five deliveries at once, and one more."""
+    event = Event(id=f"evt_{uuid.uuid4().hex}", type="x", object_id="", payload={})
+    effects: list[str] = []
+
+    def effect() -> bool:
+        effects.append("done")
+        return True
+
+    def deliver(_: int) -> str:
+        try:
+            return webhooks._do(event, effect).outcome
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(5) as deliveries:
+        assert set(deliveries.map(deliver, range(5))) == {"handled"}
+    assert deliver(6) == "handled"
+    assert effects == ["done"]
+
+
 def test_a_failure_is_not_written_over_a_success(committed_db: None) -> None:
     event = Event(id=f"evt_{uuid.uuid4().hex}", type="x", object_id="", payload={})
     webhooks._do(event, lambda: True)

@@ -12,11 +12,15 @@ test("the first try comes within half a second", () => {
 
 test("each attempt waits about twice as long, up to a quarter of a minute", () => {
   const delays = [0, 1, 2, 3, 4].map((attempt) => backoffDelay(attempt, LEAST));
-  for (const [index, delay] of delays.slice(1).entries()) assert.equal(delay, 2 * /** @type {number} */ (delays[index]));
+  for (const [index, delay] of delays.slice(1).entries())
+    assert.equal(delay, 2 * /** @type {number} */ (delays[index]));
   assert.ok(backoffDelay(50, MOST) <= 15_000);
   assert.ok(backoffDelay(50, LEAST) >= 7_500);
 });
 
 test("half of each delay is chance", () => {
-  assert.equal(backoffDelay(3, () => 0.5), backoffDelay(3, LEAST) * 1.5);
+  assert.equal(
+    backoffDelay(3, () => 0.5),
+    backoffDelay(3, LEAST) * 1.5,
+  );
 });

@@ -7,9 +7,11 @@ const ANSWERS = {
   prose: "One paragraph,\non two lines.\n\nAnother with **bold** and `code`.\n\n\nAnd a last one.",
   headings: "# Title\nText right below.\n## Second\n\nSetext\n======\n\nrule below\n\n---\n\nend",
   code: "Before:\n```python\ndef f():\n\n    return 1\n```\nafter\n\n~~~\na ``` b\n~~~\n\n````md\n```js\nx\n```\n````\nend",
-  lists: "- one\n- two\n\n- three, loose\n\n  with a paragraph\n\n1. first\n2. second\n\n10 is a number, not an item.\n\n* star\n\n-dash",
+  lists:
+    "- one\n- two\n\n- three, loose\n\n  with a paragraph\n\n1. first\n2. second\n\n10 is a number, not an item.\n\n* star\n\n-dash",
   "numbers after a list": "1. one\n2. two\n\n3. three\n\n2024 was a year.\n\n- a\n\n**bold** start\n\n- b\n\n--- x",
-  nested: "1. One\n   - a\n   - b\n\n     ```sh\n     echo\n\n     two\n     ```\n2. Two\n\n> quote\n> more\n\n> another\nlazy",
+  nested:
+    "1. One\n   - a\n   - b\n\n     ```sh\n     echo\n\n     two\n     ```\n2. Two\n\n> quote\n> more\n\n> another\nlazy",
   table: "Numbers:\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n| 3 | 4 |\n\nText | with a pipe.\n\n|x|\n|-|",
   math: "Text\n$$\na\n= b\n$$\nmore \\(x\\)\n\n\\[\ny\n\\]\n\nend $z$",
   indented: "Text\n\n    code\n\n    more code\n\nend",

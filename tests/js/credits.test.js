@@ -15,7 +15,8 @@ test("more places are taken when they are zeros, and refused when they are not",
 });
 
 test("what is not a decimal number is refused", () => {
-  for (const text of ["", "1e3", "1,000.00", "NaN", ".5", "--1", " 1"]) assert.throws(() => parseDecimal(text), RangeError, text);
+  for (const text of ["", "1e3", "1,000.00", "NaN", ".5", "--1", " 1"])
+    assert.throws(() => parseDecimal(text), RangeError, text);
 });
 
 test("credits have two places, or two digits that say something", () => {

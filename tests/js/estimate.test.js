@@ -3,8 +3,20 @@ import { test } from "node:test";
 
 import { affordability, promptBound, worstCase } from "#lib/estimate.js";
 
-const PRICES = { input: "10.000000", output: "50.000000", cache_write_5m: "12.500000", cache_write_1h: "20.000000", cache_read: "1.000000" };
-const ABOVE = { input: "50.000000", output: "250.000000", cache_write_5m: "62.500000", cache_write_1h: "100.000000", cache_read: "5.000000" };
+const PRICES = {
+  input: "10.000000",
+  output: "50.000000",
+  cache_write_5m: "12.500000",
+  cache_write_1h: "20.000000",
+  cache_read: "1.000000",
+};
+const ABOVE = {
+  input: "50.000000",
+  output: "250.000000",
+  cache_write_5m: "62.500000",
+  cache_write_1h: "100.000000",
+  cache_read: "5.000000",
+};
 const MODEL = {
   id: "claude-haiku-5-5",
   name: "Haiku 5.5",
@@ -35,7 +47,10 @@ test("above the tier its prices hold for every token, and at it they do not yet"
 });
 
 test("a tier that is cheaper than the rest lowers nothing: the prompt may turn out smaller", () => {
-  const odd = { ...MODEL, tier: { above_tokens: 10, prices: { ...ABOVE, input: "0", output: "1", cache_write_5m: "0" } } };
+  const odd = {
+    ...MODEL,
+    tier: { above_tokens: 10, prices: { ...ABOVE, input: "0", output: "1", cache_write_5m: "0" } },
+  };
   assert.equal(worstCase(odd, 1000), worstCase({ ...MODEL, tier: null }, 1000));
 });
 
@@ -44,7 +59,11 @@ test("the flat fee is added once", () => {
 });
 
 test("fractions of a microcredit are added exactly and rounded up once", () => {
-  const fine = { ...MODEL, tier: null, prices: { ...PRICES, input: "0.1", cache_write_5m: "0.1", cache_read: "0.1", output: "0.2" } };
+  const fine = {
+    ...MODEL,
+    tier: null,
+    prices: { ...PRICES, input: "0.1", cache_write_5m: "0.1", cache_read: "0.1", output: "0.2" },
+  };
   assert.equal(worstCase(fine, 1, 1), 1n);
   assert.equal(worstCase(fine, 3, 0), 1n);
   assert.equal(worstCase(fine, 10, 0), 1n);
@@ -84,6 +103,11 @@ test("a prompt is at most its bytes, and a little for each message and the instr
 
 test("what stands above the loaded messages is known from the oldest answer among them", () => {
   const usage = { input_tokens: 4, output_tokens: 9, cache_read_input_tokens: 3000, cache_creation_input_tokens: 200 };
-  const loaded = [message("not counted twice"), message("answer", usage), message("later"), message("end", { ...usage, input_tokens: 9999 })];
+  const loaded = [
+    message("not counted twice"),
+    message("answer", usage),
+    message("later"),
+    message("end", { ...usage, input_tokens: 9999 }),
+  ];
   assert.equal(promptBound(loaded, false, "x"), 3204 + 4 * 16 + "answerlaterendx".length);
 });

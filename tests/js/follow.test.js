@@ -69,7 +69,10 @@ async function follow(answers, options = {}) {
   } catch (thrown) {
     error = thrown;
   }
-  const text = events.filter(({ type }) => type === "text").map((event) => event.text).join("");
+  const text = events
+    .filter(({ type }) => type === "text")
+    .map((event) => event.text)
+    .join("");
   return { events, text, requests, connections, waits, error };
 }
 
@@ -77,7 +80,10 @@ test("an undisturbed turn is read once, to its end", async () => {
   const { text, events, requests, error } = await follow([response(ALL.join(""))]);
   assert.equal(error, null);
   assert.equal(text, "Ein Maß für alle 🍺");
-  assert.deepEqual(events.map(({ type }) => type), ["start", "text", "text", "text", "text", "done"]);
+  assert.deepEqual(
+    events.map(({ type }) => type),
+    ["start", "text", "text", "text", "text", "done"],
+  );
   assert.deepEqual(requests, ["begin"]);
 });
 
@@ -87,7 +93,10 @@ for (const breaks of [true, false]) {
     for (let cut = 0; cut < bytes.length; cut += 1) {
       const seen = new TextDecoder().decode(bytes.subarray(0, cut)).split("\n\n").length - 1;
       const rest = seen === 0 ? ALL : ALL.slice(seen);
-      const { text, requests, error } = await follow([response(bytes.subarray(0, cut), breaks), response(rest.join(""))]);
+      const { text, requests, error } = await follow([
+        response(bytes.subarray(0, cut), breaks),
+        response(rest.join("")),
+      ]);
       assert.equal(error, null);
       assert.equal(text, "Ein Maß für alle 🍺", `cut at ${cut}`);
       assert.deepEqual(requests, ["begin", seen === 0 ? "begin" : `0.${seen - 1}`], `cut at ${cut}`);
@@ -96,7 +105,10 @@ for (const breaks of [true, false]) {
 }
 
 test("an event that a server repeats at the seam is taken once", async () => {
-  const { text } = await follow([response(START + TEXTS[0], true), response([TEXTS[0], ...TEXTS.slice(1), DONE].join(""))]);
+  const { text } = await follow([
+    response(START + TEXTS[0], true),
+    response([TEXTS[0], ...TEXTS.slice(1), DONE].join("")),
+  ]);
   assert.equal(text, "Ein Maß für alle 🍺");
 });
 
@@ -131,7 +143,13 @@ test("a gateway that lost its server is asked again", async () => {
 });
 
 test("once begun, only a refusal that concerns the turn itself is final", async () => {
-  const passing = await follow([response(START, true), refusal(503), refusal(429), refusal(500), response([...TEXTS, DONE].join(""))]);
+  const passing = await follow([
+    response(START, true),
+    refusal(503),
+    refusal(429),
+    refusal(500),
+    response([...TEXTS, DONE].join("")),
+  ]);
   assert.equal(passing.text, "Ein Maß für alle 🍺");
   const final = await follow([response(START, true), refusal(404)]);
   assert.equal(/** @type {{ status: number }} */ (final.error).status, 404);
@@ -149,7 +167,11 @@ test("a turn that cannot be begun is given up soon, one that has begun much late
 });
 
 test("the connection is told to be there or not", async () => {
-  const { connections } = await follow([response(START, true), new TypeError("network error"), response(TEXTS.join("") + DONE)]);
+  const { connections } = await follow([
+    response(START, true),
+    new TypeError("network error"),
+    response(TEXTS.join("") + DONE),
+  ]);
   assert.deepEqual(connections, [true, false, false, true]);
 });
 

@@ -14,7 +14,9 @@ const map = new Map(
 /** @param {string} file */
 function importsOf(file) {
   const source = readFileSync(new URL(file, MODULES), "utf8");
-  const found = source.matchAll(/^import\s[^;]*?"([^"]+)";|^export\s[^;]*?\sfrom\s"([^"]+)";|\bimport\("([^"]+)"\)|import\.meta\.resolve\("([^"]+)"\)/gm);
+  const found = source.matchAll(
+    /^import\s[^;]*?"([^"]+)";|^export\s[^;]*?\sfrom\s"([^"]+)";|\bimport\("([^"]+)"\)|import\.meta\.resolve\("([^"]+)"\)/gm,
+  );
   // Types live in comments; they are never loaded.
   const code = source.replace(/\/\*\*[^]*?\*\//g, "");
   return [...found].map((match) => match.slice(1).find(Boolean) ?? "").filter((name) => code.includes(`"${name}"`));
@@ -42,12 +44,19 @@ test("no module imports by path: addresses have hashes in production", () => {
 
 test("the map names nothing that no module imports", () => {
   const imported = new Set(files.flatMap(importsOf));
-  assert.deepEqual([...map.keys()].filter((name) => !imported.has(name)), []);
+  assert.deepEqual(
+    [...map.keys()].filter((name) => !imported.has(name)),
+    [],
+  );
 });
 
 test("what is pure does not reach into the page", () => {
   for (const file of files.filter((name) => name.startsWith("lib/"))) {
-    assert.deepEqual(importsOf(file).filter((name) => name.startsWith("#chat/")), [], file);
+    assert.deepEqual(
+      importsOf(file).filter((name) => name.startsWith("#chat/")),
+      [],
+      file,
+    );
     const code = readFileSync(new URL(file, MODULES), "utf8");
     assert.doesNotMatch(code, /\b(?:document|window|localStorage|sessionStorage)\b\./, file);
   }
@@ -56,6 +65,10 @@ test("what is pure does not reach into the page", () => {
 test("HTML reaches the page only through the sanitizer", () => {
   for (const file of files.filter((name) => name !== "chat/sanitize.js")) {
     const code = readFileSync(new URL(file, MODULES), "utf8");
-    assert.doesNotMatch(code, /\b(?:innerHTML|outerHTML|insertAdjacentHTML|setHTMLUnsafe|parseFromString|document\.write)\b/, file);
+    assert.doesNotMatch(
+      code,
+      /\b(?:innerHTML|outerHTML|insertAdjacentHTML|setHTMLUnsafe|parseFromString|document\.write)\b/,
+      file,
+    );
   }
 });

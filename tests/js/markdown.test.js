@@ -7,7 +7,13 @@ import { lex, toHtml } from "#lib/markdown.js";
 const html = (source) => toHtml(lex(source)).trim();
 
 test("raw HTML is shown as it was written", () => {
-  for (const source of ["<script>alert(1)</script>", "<div onclick=x>hey</div>", "vector<int>", "<!-- note -->", "<a href=x>b</a>"]) {
+  for (const source of [
+    "<script>alert(1)</script>",
+    "<div onclick=x>hey</div>",
+    "vector<int>",
+    "<!-- note -->",
+    "<a href=x>b</a>",
+  ]) {
     assert.equal(html(source), `<p>${source.replaceAll("<", "&lt;").replaceAll(">", "&gt;")}</p>`);
   }
 });
@@ -25,7 +31,15 @@ test("text inside raw <code> or <pre> is escaped like any other", () => {
 test("links lead to the web or to mail, everything else is text", () => {
   assert.equal(html("[a](https://example.org/?a=1&b=2)"), '<p><a href="https://example.org/?a=1&amp;b=2">a</a></p>');
   assert.equal(html("[a](mailto:x@example.org)"), '<p><a href="mailto:x@example.org">a</a></p>');
-  for (const href of ["javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "/admin/", "//evil.example", "#x", "vbscript:x"]) {
+  for (const href of [
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "data:text/html,x",
+    "/admin/",
+    "//evil.example",
+    "#x",
+    "vbscript:x",
+  ]) {
     assert.equal(html(`[a](${href})`), "<p>a</p>", href);
   }
 });
@@ -35,7 +49,10 @@ test("a quote in an address stays in the address", () => {
 });
 
 test("an image is offered as a link, and nothing is loaded", () => {
-  assert.equal(html("![A cat](https://example.org/c.png)"), '<p><a href="https://example.org/c.png">Image: A cat</a></p>');
+  assert.equal(
+    html("![A cat](https://example.org/c.png)"),
+    '<p><a href="https://example.org/c.png">Image: A cat</a></p>',
+  );
   assert.equal(html("![x](data:image/png;base64,AAAA)"), "<p>x</p>");
 });
 
@@ -56,9 +73,15 @@ test("money stays money", () => {
 
 test("mathematics keeps its source, untouched by Markdown", () => {
   assert.equal(html("so $a_1*b*c < d$ holds"), '<p>so <span class="math">a_1*b*c &lt; d</span> holds</p>');
-  assert.equal(html("\\(x_1\\) and \\[y\\]"), '<p><span class="math">x_1</span> and <span class="math math-display">y</span></p>');
+  assert.equal(
+    html("\\(x_1\\) and \\[y\\]"),
+    '<p><span class="math">x_1</span> and <span class="math math-display">y</span></p>',
+  );
   assert.equal(html("$$\nx\n= y\n$$"), '<p><span class="math math-display">x\n= y</span></p>');
-  assert.equal(html("text\n\\[\nz\n\\]\nmore"), '<p>text</p>\n<p><span class="math math-display">z</span></p>\n<p>more</p>');
+  assert.equal(
+    html("text\n\\[\nz\n\\]\nmore"),
+    '<p>text</p>\n<p><span class="math math-display">z</span></p>\n<p>more</p>',
+  );
 });
 
 test("a stray pair of dollars does not swallow what follows a blank line", () => {

@@ -56,7 +56,7 @@ const CASES = {
   "what only looks like a mark": {
     "2*3 is six": "<p>2*3 is six</p>",
     "2 * 3 is": "<p>2 * 3 is</p>",
-    "snake_case_na": "<p>snake_case_na</p>",
+    snake_case_na: "<p>snake_case_na</p>",
     "pay $5 an": "<p>pay $5 an</p>",
     "a [1] b": "<p>a [1] b</p>",
     "\\*not": "<p>*not</p>",
@@ -71,7 +71,13 @@ for (const [name, cases] of Object.entries(CASES)) {
 }
 
 test("a whole text is left as it is", () => {
-  for (const source of ["Plain.", "**b** *i* `c` ~~d~~ [l](https://x.org) \\(m\\)", "- a\n- b", "| a |\n|---|\n| b |", "```\nx\n```"]) {
+  for (const source of [
+    "Plain.",
+    "**b** *i* `c` ~~d~~ [l](https://x.org) \\(m\\)",
+    "- a\n- b",
+    "| a |\n|---|\n| b |",
+    "```\nx\n```",
+  ]) {
     assert.equal(mend(source), source);
   }
 });

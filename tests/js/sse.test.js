@@ -29,7 +29,11 @@ const EVENTS = [
   { id: "9.14.end", event: "done", data: '{"type":"done","status":"completed","charged":"0.417800"}' },
 ];
 
-for (const [name, ending] of /** @type {const} */ ([["LF", "\n"], ["CRLF", "\r\n"], ["CR", "\r"]])) {
+for (const [name, ending] of /** @type {const} */ ([
+  ["LF", "\n"],
+  ["CRLF", "\r\n"],
+  ["CR", "\r"],
+])) {
   const bytes = encoder.encode(RECORDED.replaceAll("\n", ending));
 
   test(`a recorded stream with ${name} reads the same, cut in two at any byte`, () => {

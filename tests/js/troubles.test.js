@@ -26,7 +26,8 @@ function turn(outcome) {
   };
 }
 
-const REFUSALS = "invalid not_signed_in insufficient_credits forbidden not_found turn_running turn_conflict too_large rate_limited unavailable";
+const REFUSALS =
+  "invalid not_signed_in insufficient_credits forbidden not_found turn_running turn_conflict too_large rate_limited unavailable";
 const FAILURES =
   "rate_limited overloaded context_too_long provider_rejected provider_unavailable provider_cut refused interrupted connection_lost";
 

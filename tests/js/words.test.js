@@ -5,7 +5,14 @@ import { uuid4 } from "#lib/uuid.js";
 import { duration, grouped, wholeSeconds } from "#lib/words.js";
 
 test("durations are as exact as they deserve", () => {
-  assert.deepEqual([0, 380, 9949, 9951, 59_400, 65_000].map(duration), ["0.0 s", "0.4 s", "9.9 s", "10 s", "59 s", "1 min 5 s"]);
+  assert.deepEqual([0, 380, 9949, 9951, 59_400, 65_000].map(duration), [
+    "0.0 s",
+    "0.4 s",
+    "9.9 s",
+    "10 s",
+    "59 s",
+    "1 min 5 s",
+  ]);
   assert.deepEqual([200, 1499, 3000, 61_000].map(wholeSeconds), ["1 s", "1 s", "3 s", "1 min 1 s"]);
 });
 

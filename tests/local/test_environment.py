@@ -1,6 +1,7 @@
 """What `make run` makes of the settings a developer chose."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,18 @@ import pytest
 from chatapp.local.environment import Arranged, arrange, chosen_settings, setting_names, write_settings
 from chatapp.local.process import CLONE
 
+Arrange = Callable[..., Arranged]
+
 
 @pytest.fixture
-def arranged(tmp_path: Path):  # type: ignore[no-untyped-def]
+def arranged(tmp_path: Path) -> Arrange:
     def arranged(**chosen: str) -> Arranged:
         return arrange(chosen, claude_url="http://claude", stripe_url="http://stripe", secrets_in=tmp_path)
 
     return arranged
 
 
-def test_with_no_keys_both_stand_ins_are_used(arranged) -> None:  # type: ignore[no-untyped-def]
+def test_with_no_keys_both_stand_ins_are_used(arranged: Arrange) -> None:
     run = arranged()
     assert run.demo_claude
     assert run.demo_stripe
@@ -30,7 +33,7 @@ def test_with_no_keys_both_stand_ins_are_used(arranged) -> None:  # type: ignore
     assert run.settings["STRIPE_WEBHOOK_SECRET"].startswith("whsec_")
 
 
-def test_a_key_is_for_the_real_service(arranged) -> None:  # type: ignore[no-untyped-def]
+def test_a_key_is_for_the_real_service(arranged: Arrange) -> None:
     run = arranged(ANTHROPIC_API_KEY="sk-ant-mine", STRIPE_SECRET_KEY="sk_test_mine")
     assert not run.demo_claude
     assert not run.demo_stripe
@@ -38,7 +41,7 @@ def test_a_key_is_for_the_real_service(arranged) -> None:  # type: ignore[no-unt
     assert not any(name.startswith("CHATAPP_DEMO") for name in run.settings)
 
 
-def test_an_address_without_a_key_is_an_emulator_that_takes_any_key(arranged) -> None:  # type: ignore[no-untyped-def]
+def test_an_address_without_a_key_is_an_emulator_that_takes_any_key(arranged: Arrange) -> None:
     run = arranged(ANTHROPIC_BASE_URL="http://mine", STRIPE_API_BASE="http://mine")
     assert not run.demo_claude
     assert not run.demo_stripe
@@ -48,14 +51,14 @@ def test_an_address_without_a_key_is_an_emulator_that_takes_any_key(arranged) ->
     assert run.settings["STRIPE_WEBHOOK_SECRET"]
 
 
-def test_outside_debug_nothing_is_made_up(arranged) -> None:  # type: ignore[no-untyped-def]
+def test_outside_debug_nothing_is_made_up(arranged: Arrange) -> None:
     run = arranged(DEBUG="false")
     assert run.settings.keys() == {"DEBUG", "SECRET_KEY"}
     assert not run.demo_claude
     assert not run.demo_stripe
 
 
-def test_secrets_are_kept_from_run_to_run(arranged) -> None:  # type: ignore[no-untyped-def]
+def test_secrets_are_kept_from_run_to_run(arranged: Arrange) -> None:
     assert arranged().settings == arranged().settings
     assert len(arranged().settings["SECRET_KEY"]) >= 50
 

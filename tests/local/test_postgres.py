@@ -54,7 +54,10 @@ def write_a_row(server: PostgresServer) -> None:
 def test_it_is_the_database_the_application_is_written_for(start: Start) -> None:
     server = start()
     assert ask(server, "SHOW server_version").startswith(f"{postgres.MAJOR}.")
-    assert ask(server, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'chatapp'") == "UTF8"
+    assert (
+        ask(server, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'chatapp'")
+        == "UTF8"
+    )
     assert ask(server, "SELECT 'ä' < 'b'") is False, "text sorts by code point on every machine"
     assert ask(server, "SHOW fsync") == "on"
     assert int(ask(server, "SHOW max_connections")) >= 200

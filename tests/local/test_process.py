@@ -76,7 +76,9 @@ def test_starting_again_ends_what_a_killed_program_left(run: Run, tmp_path: Path
 
 def test_lines_go_to_who_asked_for_them(mark: Mark) -> None:
     lines: list[bytes] = []
-    program = Program("it", [sys.executable, "-c", "print('a\\nb', end='')"], mark=mark, env={}, output=lines.append)
+    program = Program(
+        "it", [sys.executable, "-c", "print('a\\nb', end='')"], mark=mark, env={}, output=lines.append
+    )
     program.start()
     wait_until(lambda: lines == [b"a\n", b"b"], "both lines have come")
     program.stop()

@@ -161,7 +161,9 @@ def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(running: LocalRun)
     running.start()
     assert not any(process.is_running() for process in left)
     wait_until(running.all_ready, "all is ready")
-    assert "brought the database up to date" not in running.output().partition("Ended")[2], "the data was lost"
+    assert "brought the database up to date" not in running.output().partition("Ended")[2], (
+        "the data was lost"
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,10 @@ def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(running: LocalRun)
     [
         ({"PORT": "http"}, "PORT must be a number from 1 to 65535, not 'http'."),
         ({"HOST": "192.0.2.1"}, "cannot listen on 192.0.2.1 port "),
-        ({"DATABASE_URL": "sqlite:///db.sqlite3"}, "DATABASE_URL must begin with postgres:// or postgresql://"),
+        (
+            {"DATABASE_URL": "sqlite:///db.sqlite3"},
+            "DATABASE_URL must begin with postgres:// or postgresql://",
+        ),
         ({"DATABASE_URL": "postgres://me@127.0.0.1:1/x"}, "PostgreSQL cannot be reached at DATABASE_URL: "),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "nothing answers at REDIS_URL: "),
         ({"TURNS_AT_ONCE": "many"}, "TURNS_AT_ONCE must be a whole number"),

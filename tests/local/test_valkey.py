@@ -33,7 +33,10 @@ def test_a_queue_outlives_a_kill(valkey: ValkeyServer) -> None:
 
 
 def test_only_who_has_the_password_gets_in(valkey: ValkeyServer, tmp_path: Path) -> None:
-    with redis.Redis(port=urlsplit(valkey.url).port or 0) as stranger, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis(port=urlsplit(valkey.url).port or 0) as stranger,
+        pytest.raises(redis.AuthenticationError),
+    ):
         stranger.ping()
     assert (tmp_path / "valkey.conf").stat().st_mode & 0o077 == 0
 
@@ -41,5 +44,5 @@ def test_only_who_has_the_password_gets_in(valkey: ValkeyServer, tmp_path: Path)
 def test_a_server_that_cannot_start_says_why(valkey: ValkeyServer, tmp_path: Path) -> None:
     other = ValkeyServer(tmp_path / "other", mark=servers.running.mark, port=valkey.port)
     other.start()
-    with pytest.raises(LocalError, match="(?s)Valkey did not start.*Address already in use"):
+    with pytest.raises(LocalError, match=r"(?s)Valkey did not start.*Address already in use"):
         wait_until(other.ready, "it has ended")

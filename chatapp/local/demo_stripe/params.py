@@ -59,12 +59,6 @@ class Params:
             raise missing(self.name(name))
         return value
 
-    def one_of(self, name: str, allowed: set[str]) -> str | None:
-        value = self.text(name)
-        if value is not None and value not in allowed:
-            raise invalid(self.name(name), f"Invalid {name}: must be one of {', '.join(sorted(allowed))}")
-        return value
-
     def url(self, name: str) -> str | None:
         value = self.text(name)
         if value is not None and not re.match(r"https?://", value):

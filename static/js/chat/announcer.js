@@ -14,7 +14,7 @@ export class Announcer {
 
   /** @param {string} markdown */
   announce(markdown) {
-    for (const { html } of blocksOf(markdown)) this.say(sanitize(html).textContent ?? "");
+    for (const { html } of blocksOf(markdown)) this.say(spoken(sanitize(html)));
   }
 
   /** @param {string} words */
@@ -25,4 +25,15 @@ export class Announcer {
     this.#region.append(line);
     while (this.#region.childElementCount > KEPT) this.#region.firstElementChild?.remove();
   }
+}
+
+/**
+ * What is worth hearing of a block: its words, with pauses where the eye sees gaps. Code is there to be read.
+ * @param {DocumentFragment} block
+ */
+function spoken(block) {
+  for (const code of block.querySelectorAll("pre")) code.replaceWith("A block of code.");
+  for (const piece of block.querySelectorAll("th, td")) piece.append(", ");
+  for (const piece of block.querySelectorAll("tr, li > p, li")) piece.append(" ");
+  return block.textContent ?? "";
 }

@@ -174,7 +174,8 @@ export class AnswerView {
     if (!(button instanceof HTMLButtonElement)) return;
     const { act } = button.dataset;
     if (act === "copy") this.#actions.copy(this.#live?.text ?? this.#message.text, button);
-    else if (act === "copy-code") this.#actions.copy(button.closest("figure")?.querySelector("code")?.textContent ?? "", button);
+    else if (act === "copy-code")
+      this.#actions.copy(button.closest("figure")?.querySelector("code")?.textContent ?? "", button);
     else if (act === "retry") this.#actions.retry(this.#message);
     else this.#actions.showBranch(neighbour(this.#message, act === "next" ? 1 : -1));
   }

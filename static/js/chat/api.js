@@ -50,7 +50,11 @@ async function request(path, { signal, headers, ...options } = {}) {
 async function refusal(response) {
   const described = response.headers.get("Content-Type")?.startsWith("application/problem+json");
   const retryAfter = Number(response.headers.get("Retry-After") ?? NaN);
-  return new Refusal(response.status, described ? await response.json() : {}, Number.isFinite(retryAfter) ? retryAfter : null);
+  return new Refusal(
+    response.status,
+    described ? await response.json() : {},
+    Number.isFinite(retryAfter) ? retryAfter : null,
+  );
 }
 
 /** The cookie is read each time: logging in from another tab changes it. */
@@ -70,7 +74,9 @@ function sending(method, body) {
 
 /** @param {Record<string, string | number | boolean | null | undefined>} values those without a value are left out */
 function query(values) {
-  const given = Object.entries(values).flatMap(([name, value]) => (value === null || value === undefined ? [] : [[name, String(value)]]));
+  const given = Object.entries(values).flatMap(([name, value]) =>
+    value === null || value === undefined ? [] : [[name, String(value)]],
+  );
   return given.length > 0 ? `?${new URLSearchParams(given)}` : "";
 }
 

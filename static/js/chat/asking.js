@@ -11,6 +11,7 @@
  * @import { Turns } from "#chat/turns.js"
  * @import { Wallet } from "#chat/wallet.js"
  */
+import { expectedAnswer, expectedQuestion } from "#lib/expected.js";
 import { explainRefusal } from "#lib/troubles.js";
 import { uuid4 } from "#lib/uuid.js";
 import { api } from "#chat/api.js";
@@ -51,7 +52,7 @@ export class Asking {
     const { composer, shown } = this.#on;
     const { messages } = shown;
     const text = composer.text;
-    const question = this.#question(text, messages.at(-1)?.id ?? null, []);
+    const question = expectedQuestion(text, messages.at(-1)?.id ?? null, []);
     if (this.#ask({ text }, [...messages, question], [], () => this.send())) composer.write("");
   }
 
@@ -63,7 +64,7 @@ export class Asking {
   edit(message, text) {
     const { messages } = this.#on.shown;
     const above = messages.slice(0, messages.indexOf(message));
-    const question = this.#question(text, message.parent, message.siblings);
+    const question = expectedQuestion(text, message.parent, message.siblings);
     return this.#ask({ text, parent: message.parent }, [...above, question], [], () => {
       if (this.edit(message, text)) this.#on.composer.write("");
     });
@@ -117,32 +118,9 @@ export class Asking {
     composer.clearTrouble();
     this.#asked.set(ask.body.id, ask);
     const live = turns.begin(ask.body);
-    const id = `answer-${live.id}`;
-    /** @type {Message} */
-    const answer = {
-      id,
-      parent: asked.at(-1)?.id ?? null,
-      role: "assistant",
-      text: "",
-      thinking: "",
-      created_at: new Date().toISOString(),
-      siblings: [...siblings, id],
-      turn: live.toTurn(this.#models),
-    };
+    const answer = expectedAnswer(live.toTurn(this.#models), asked.at(-1)?.id ?? null, siblings);
     shown.set([...asked, answer]);
     scrolling.toEnd();
-  }
-
-  /**
-   * @param {string} text
-   * @param {string | null} parent
-   * @param {string[]} siblings
-   * @returns {Message}
-   */
-  #question(text, parent, siblings) {
-    const id = `question-${uuid4()}`;
-    const created_at = new Date().toISOString();
-    return { id, parent, role: "user", text, thinking: "", created_at, siblings: [...siblings, id], turn: null };
   }
 
   /** @param {LiveTurn} live */
@@ -174,7 +152,8 @@ export class Asking {
     const { ending } = live;
     if (ending) this.#on.wallet.settle(ending.charged, ending.balance);
     this.#finish(live);
-    if (live.conversation === this.#on.shown.id) this.#on.announce(ending?.type === "done" ? "The answer is complete." : "The answer failed.");
+    if (live.conversation === this.#on.shown.id)
+      this.#on.announce(ending?.type === "done" ? "The answer is complete." : "The answer failed.");
     void this.#complete(live);
   }
 

@@ -13,7 +13,10 @@ export function showBranches(root, { id, siblings }) {
   const place = siblings.indexOf(id);
   part(root, "branches").hidden = siblings.length < 2 || place === -1;
   part(root, "place").textContent = `${place + 1} / ${siblings.length}`;
-  for (const [act, step] of /** @type {const} */ ([["previous", -1], ["next", 1]])) {
+  for (const [act, step] of /** @type {const} */ ([
+    ["previous", -1],
+    ["next", 1],
+  ])) {
     const button = root.querySelector(`[data-act="${act}"]`);
     if (button instanceof HTMLButtonElement) button.disabled = siblings[place + step] === undefined;
   }

@@ -69,7 +69,8 @@ export class Chats extends EventTarget {
    * @param {Conversation} conversation
    */
   put(conversation) {
-    const belongs = conversation.archived === this.#archived && (this.#query === "" || this.#items.has(conversation.id));
+    const belongs =
+      conversation.archived === this.#archived && (this.#query === "" || this.#items.has(conversation.id));
     if (belongs) this.#take([conversation]);
     else this.#items.delete(conversation.id);
     this.#changed();
@@ -97,7 +98,10 @@ export class Chats extends EventTarget {
     this.#loading = true;
     this.#changed();
     try {
-      const page = await api.conversations({ q: this.#query || undefined, archived: this.#archived, cursor }, request.signal);
+      const page = await api.conversations(
+        { q: this.#query || undefined, archived: this.#archived, cursor },
+        request.signal,
+      );
       if (request.signal.aborted) return;
       if (cursor === null) this.#items.clear();
       this.#next = page.next;

@@ -34,6 +34,7 @@ export class Composer extends EventTarget {
   #remedies;
   /** @type {Situation} */
   #situation = { conversation: null, messages: [], complete: true, live: null, available: 0n };
+  #begun = false;
   #told = /** @type {Explanation | null} */ (null);
 
   /**
@@ -64,7 +65,10 @@ export class Composer extends EventTarget {
       event.preventDefault();
       this.#send();
     });
-    part(root, "stop").addEventListener("click", () => this.dispatchEvent(new Event("stop")));
+    part(root, "stop").addEventListener("click", () => {
+      this.dispatchEvent(new Event("stop"));
+      this.focus();
+    });
   }
 
   get text() {
@@ -79,13 +83,15 @@ export class Composer extends EventTarget {
     this.#assess();
   }
 
+  /** Puts the cursor into the box, except where that would raise a keyboard over half of the page. */
   focus() {
-    this.#draft.focus();
+    if (matchMedia("(hover: hover)").matches) this.#draft.focus();
   }
 
   /** @param {Situation} situation */
   update(situation) {
-    const moved = situation.conversation !== this.#situation.conversation;
+    const moved = !this.#begun || situation.conversation !== this.#situation.conversation;
+    this.#begun = true;
     this.#situation = situation;
     if (moved) {
       this.clearTrouble();

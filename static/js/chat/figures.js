@@ -18,8 +18,12 @@ export function showFigures(root, turn, live) {
   showText(part(root, "model"), turn?.model_name ?? "");
   const read = usage ? usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens : 0;
   const tokens = part(root, "tokens");
-  showText(tokens, usage && read + usage.output_tokens > 0 ? `${grouped(read)} in · ${grouped(usage.output_tokens)} out` : "");
-  if (usage?.cache_read_input_tokens) tokens.title = `${grouped(usage.cache_read_input_tokens)} of them read from the cache`;
+  showText(
+    tokens,
+    usage && read + usage.output_tokens > 0 ? `${grouped(read)} in · ${grouped(usage.output_tokens)} out` : "",
+  );
+  if (usage?.cache_read_input_tokens)
+    tokens.title = `${grouped(usage.cache_read_input_tokens)} of them read from the cache`;
   const price = part(root, "price");
   const failed = turn?.error != null;
   showText(price, charged === null || failed ? "" : priceWords(charged, turn?.estimated ?? false));

@@ -82,7 +82,7 @@ function idOf(path) {
 function go(id) {
   if (addressOf(id) !== location.pathname) history.pushState(null, "", addressOf(id));
   void shown.open(id);
-  if (matchMedia("(hover: hover)").matches) composer.focus();
+  composer.focus();
 }
 
 /**
@@ -129,7 +129,8 @@ composer.picker.addEventListener("change", () => {
   composer.focus();
   const { id } = shown;
   const model = composer.picker.model?.id;
-  if (id && model) void toast.unless("The choice of model was not kept.", async () => shown.know(await api.change(id, { model })));
+  if (id && model)
+    void toast.unless("The choice of model was not kept.", async () => shown.know(await api.change(id, { model })));
 });
 
 document.addEventListener("click", (event) => {
@@ -140,7 +141,10 @@ document.addEventListener("click", (event) => {
   go(idOf(link.pathname));
 });
 addEventListener("popstate", () => void shown.open(idOf(location.pathname)));
-part(document, "title-more").addEventListener("click", () => shown.id && openMenu(shown.id, part(document, "title-more")));
+part(document, "title-more").addEventListener(
+  "click",
+  () => shown.id && openMenu(shown.id, part(document, "title-more")),
+);
 part(document, "welcome").addEventListener("click", (event) => {
   const idea = event.target instanceof Element ? event.target.closest("[data-idea]") : null;
   if (!(idea instanceof HTMLElement)) return;
@@ -158,7 +162,7 @@ listenToKeys({
 watchOffline(part(document, "offline"));
 
 shown.begin(boot.conversation, boot.messages);
-if (matchMedia("(hover: hover)").matches) composer.focus();
+composer.focus();
 
 const elsewhere = new Elsewhere({ chats, shown, toast, turns, wallet });
 void listen({

@@ -84,7 +84,8 @@ export class MarkdownView {
 function render(html) {
   const fragment = sanitize(html);
   frameCode(fragment);
-  for (const table of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".table-scroll"))) table.tabIndex = 0;
+  for (const table of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".table-scroll")))
+    table.tabIndex = 0;
   typeset(fragment);
   return fragment;
 }

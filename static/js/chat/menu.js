@@ -26,7 +26,12 @@ export function driveMenu(menu) {
 export function moveFocus(event, items) {
   const now = items.findIndex((item) => item === document.activeElement);
   /** @type {Record<string, number>} */
-  const steps = { ArrowDown: now + 1, ArrowUp: now === -1 ? items.length - 1 : now - 1, Home: 0, End: items.length - 1 };
+  const steps = {
+    ArrowDown: now + 1,
+    ArrowUp: now === -1 ? items.length - 1 : now - 1,
+    Home: 0,
+    End: items.length - 1,
+  };
   const next = steps[event.key];
   if (next === undefined || items.length === 0) return;
   event.preventDefault();

@@ -32,7 +32,9 @@ export function waitForNetwork(ms) {
 export function watchOffline(banner) {
   const show = () => {
     banner.hidden = navigator.onLine;
-    banner.textContent = navigator.onLine ? "" : "You are offline. What you write is kept; answers go on once you are back.";
+    banner.textContent = navigator.onLine
+      ? ""
+      : "You are offline. What you write is kept; answers go on once you are back.";
   };
   addEventListener("online", show);
   addEventListener("offline", show);

@@ -11,13 +11,17 @@ const TAGS = [
   ..."ul ol li table thead tbody tr th td a div span".split(" "),
 ];
 const ATTRIBUTES = ["href", "align", "start", "class", "title"];
-const CLASS = /^(?:language-[\w+#.-]+|math|math-display|table-scroll|task|hljs-[\w-]+|(?:class|function|inherited|title)_{1,2}|language)$/;
+const CLASS =
+  /^(?:language-[\w+#.-]+|math|math-display|table-scroll|task|hljs-[\w-]+|(?:class|function|inherited|title)_{1,2}|language)$/;
 
 const purify = DOMPurify(window);
 
 purify.addHook("uponSanitizeAttribute", (_, attribute) => {
   if (attribute.attrName === "class") {
-    attribute.attrValue = attribute.attrValue.split(/\s+/).filter((name) => CLASS.test(name)).join(" ");
+    attribute.attrValue = attribute.attrValue
+      .split(/\s+/)
+      .filter((name) => CLASS.test(name))
+      .join(" ");
     attribute.keepAttr = attribute.attrValue !== "";
   }
 });

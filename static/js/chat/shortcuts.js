@@ -16,7 +16,12 @@ export function listenToKeys({ search, newChat, stop }) {
     if (chord && !event.shiftKey && key === "k") act(event, search);
     else if (chord && event.shiftKey && key === "o") act(event, newChat);
     // A menu, a dialog or the drawer that is open takes Escape for itself.
-    else if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector(":popover-open, dialog[open], .drawer-open")) stop();
+    else if (
+      event.key === "Escape" &&
+      !event.defaultPrevented &&
+      !document.querySelector(":popover-open, dialog[open], .drawer-open")
+    )
+      stop();
   });
 }
 

@@ -89,7 +89,8 @@ export class Shown extends EventTarget {
   set(messages) {
     this.messages = messages;
     for (const { turn } of messages) {
-      if (turn?.state === "running" && this.id) this.#turns.join({ id: turn.id, conversation: this.id, model: turn.model });
+      if (turn?.state === "running" && this.id)
+        this.#turns.join({ id: turn.id, conversation: this.id, model: turn.model });
     }
     this.#thread.show(messages, this.liveOf);
     this.#changed();

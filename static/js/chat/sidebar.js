@@ -86,7 +86,11 @@ export class Sidebar {
   /** @param {KeyboardEvent} event */
   #walk(event) {
     const inList = event.target instanceof Element && event.target.closest(".chat-row, [data-part=query]");
-    if (inList) moveFocus(event, [...this.#root.querySelectorAll(".chat-link")].filter((link) => link instanceof HTMLElement));
+    if (inList)
+      moveFocus(
+        event,
+        [...this.#root.querySelectorAll(".chat-link")].filter((link) => link instanceof HTMLElement),
+      );
   }
 
   #draw() {
@@ -96,12 +100,17 @@ export class Sidebar {
     for (const id of this.#rows.keys()) if (!listed.has(id)) this.#rows.delete(id);
     part(this.#root, "groups").replaceChildren(...groups.map((group) => this.#group(group.name, group.conversations)));
     // Moving a row takes the focus from it.
-    if (focused instanceof HTMLElement && focused !== document.activeElement && this.#root.contains(focused)) focused.focus();
+    if (focused instanceof HTMLElement && focused !== document.activeElement && this.#root.contains(focused))
+      focused.focus();
 
     const { archived, query, hasMore } = this.#chats;
     part(this.#root, "end").hidden = !hasMore;
     part(this.#root, "archive-words").textContent = archived ? "Back to all chats" : "Archived chats";
-    const none = query ? `No chat has “${query}” in it.` : archived ? "Nothing is archived." : "Your chats will be listed here.";
+    const none = query
+      ? `No chat has “${query}” in it.`
+      : archived
+        ? "Nothing is archived."
+        : "Your chats will be listed here.";
     showText(part(this.#root, "note"), listed.size > 0 || hasMore ? "" : none);
   }
 

@@ -56,10 +56,14 @@ export class Stage {
     if (state === "loading") this.#loading = setTimeout(() => column.append(this.#skeletons), PATIENCE_MS);
     else if (state === "missing") {
       const text = "It may have been deleted, or belong to another account.";
-      column.append(explanationView({ title: "There is no such chat", text, remedy: "new_chat", tone: "plain" }, this.#remedies));
+      column.append(
+        explanationView({ title: "There is no such chat", text, remedy: "new_chat", tone: "plain" }, this.#remedies),
+      );
     } else if (state === "failed") {
       const text = "The server could not be reached.";
-      column.append(explanationView({ title: "This chat could not be loaded", text, remedy: "retry", tone: "bad" }, this.#remedies));
+      column.append(
+        explanationView({ title: "This chat could not be loaded", text, remedy: "retry", tone: "bad" }, this.#remedies),
+      );
     }
   }
 
@@ -82,7 +86,9 @@ export class Stage {
         older.replaceChildren(this.#skeletons.cloneNode(true));
         void this.#readBack();
       };
-      older.replaceChildren(explanationView({ title, text: "", remedy: "retry", tone: "bad" }, { ...this.#remedies, retry }));
+      older.replaceChildren(
+        explanationView({ title, text: "", remedy: "retry", tone: "bad" }, { ...this.#remedies, retry }),
+      );
       return false;
     }
   }

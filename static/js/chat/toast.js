@@ -33,7 +33,8 @@ export class Toast {
       await work();
       return true;
     } catch (error) {
-      if (error instanceof Refusal) this.say(error.code === "not_signed_in" ? `${what} You are signed out.` : `${what} ${error.message}`);
+      if (error instanceof Refusal)
+        this.say(error.code === "not_signed_in" ? `${what} You are signed out.` : `${what} ${error.message}`);
       else if (isNetworkError(error)) this.say(`${what} The server cannot be reached.`);
       else throw error;
       return false;

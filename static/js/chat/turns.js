@@ -7,7 +7,7 @@
  *
  * @import { NewTurn } from "#lib/shapes.js"
  */
-import { followTurn } from "#lib/follow.js";
+import { Disconnected, followTurn } from "#lib/follow.js";
 import { api } from "#chat/api.js";
 import { LiveTurn } from "#chat/live-turn.js";
 import { waitForNetwork } from "#chat/network.js";
@@ -89,7 +89,7 @@ export class Turns extends EventTarget {
       const events = followTurn({
         begin,
         resume: (after) => api.follow(live.id, after),
-        wait: (ms, begun) => (begun ? waitForNetwork(ms) : sleep(ms)),
+        wait: (ms, begun) => (begun ? waitForNetwork(ms) : pause(ms)),
         onConnection: (connected) => live.connection(connected),
       });
       for await (const event of events) {
@@ -117,9 +117,10 @@ function startOrRefusal(live) {
 }
 
 /**
+ * Before a turn has begun nobody waits for the network: its message goes back into the box.
  * @param {number} ms
- * @returns {Promise<void>}
  */
-function sleep(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+async function pause(ms) {
+  if (!navigator.onLine) throw new Disconnected();
+  await new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -14,14 +14,15 @@ export function typeset(root) {
   if (katex === null) return;
   for (const place of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(".math:not(.typeset)"))) {
     const source = place.textContent ?? "";
-    katex.render(source, place, {
-      displayMode: place.classList.contains("math-display"),
-      throwOnError: false,
-      errorColor: "currentColor",
-      trust: false,
-      maxSize: 20,
-      maxExpand: 500,
-    });
+    const displayMode = place.classList.contains("math-display");
+    try {
+      katex.render(source, place, { displayMode, trust: false, strict: "ignore", maxSize: 20, maxExpand: 500 });
+    } catch (error) {
+      if (!(error instanceof katex.ParseError)) throw error;
+      // What KaTeX does not understand is best read as it was written.
+      place.textContent = source;
+      continue;
+    }
     place.classList.add("typeset");
   }
 }

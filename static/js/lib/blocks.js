@@ -64,7 +64,10 @@ function firstUnsettled(tokens) {
   const last = visible.at(-1);
   if (last === undefined) return 0;
   const token = /** @type {Token} */ (tokens[last]);
-  const after = tokens.slice(last + 1).map(({ raw }) => raw).join("");
+  const after = tokens
+    .slice(last + 1)
+    .map(({ raw }) => raw)
+    .join("");
   if (isClosed(token, after)) return tokens.length;
   const before = visible.at(-2);
   if (before === undefined) return last;

@@ -19,7 +19,9 @@ export function groupConversations(conversations, now) {
     const name = conversation.pinned ? "Pinned" : dayName(new Date(conversation.updated_at), now);
     groups.get(name)?.push(conversation);
   }
-  return [...groups].filter(([, members]) => members.length > 0).map(([name, members]) => ({ name, conversations: members }));
+  return [...groups]
+    .filter(([, members]) => members.length > 0)
+    .map(([name, members]) => ({ name, conversations: members }));
 }
 
 /**

@@ -39,8 +39,11 @@ const marked = new Marked({
     },
     // An image would tell a stranger's server who reads this, and when. It is offered as a link.
     image: ({ href, text }) =>
-      FOLLOWED_SCHEME.test(href) ? `<a href="${escapeHtml(href)}">Image: ${escapeHtml(text || href)}</a>` : escapeHtml(text),
-    checkbox: ({ checked }) => (checked ? '<span class="task" title="Done">☑</span> ' : '<span class="task" title="To do">☐</span> '),
+      FOLLOWED_SCHEME.test(href)
+        ? `<a href="${escapeHtml(href)}">Image: ${escapeHtml(text || href)}</a>`
+        : escapeHtml(text),
+    checkbox: ({ checked }) =>
+      checked ? '<span class="task" title="Done">☑</span> ' : '<span class="task" title="To do">☐</span> ',
   },
 });
 

@@ -12,7 +12,8 @@ const BLOCK_START = /\n {0,3}(?:\$\$|\\\[)/;
 
 const INLINE_DISPLAY = /^(?:\$\$([^$\n]+)\$\$|\\\[((?:(?!\n[ \t]*\n|\\\])[^])+)\\\])/;
 // Pandoc's rule, by which "$5 and $10" stays money: no space inside either dollar, no digit after the second.
-const INLINE = /^(?:\$(?![\s$])((?:\\[^\n]|[^\\$\n])*(?:\\[^\n]|[^\\$\s]))\$(?![\d$])|\\\(((?:(?!\n[ \t]*\n|\\\))[^])+)\\\))/;
+const INLINE =
+  /^(?:\$(?![\s$])((?:\\[^\n]|[^\\$\n])*(?:\\[^\n]|[^\\$\s]))\$(?![\d$])|\\\(((?:(?!\n[ \t]*\n|\\\))[^])+)\\\))/;
 const INLINE_START = /\$|\\[([]/;
 
 /** @type {TokenizerAndRendererExtension[]} */

@@ -67,7 +67,10 @@ function withTableHead(source) {
   const before = source.slice(0, -whole.length);
   if (/(?:^|\n)[ \t]*\|[^\n]*$/.test(before)) return source; // a row of a table that has its head
   if (delimiter === undefined) return before;
-  const columns = head.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/).length;
+  const columns = head
+    .trim()
+    .replace(/^\||\|$/g, "")
+    .split(/(?<!\\)\|/).length;
   return `${before}\n${head}\n|${" --- |".repeat(columns)}`;
 }
 
@@ -144,7 +147,8 @@ function closed(text, open, label = "") {
   let content = text + label;
   const marks = [...open];
   // Marks around nothing would be shown as they are.
-  while (marks.length > 0 && content.endsWith(marks.at(-1) ?? "")) content = content.slice(0, -(marks.pop()?.length ?? 0));
+  while (marks.length > 0 && content.endsWith(marks.at(-1) ?? ""))
+    content = content.slice(0, -(marks.pop()?.length ?? 0));
   const space = /\s*$/.exec(content)?.[0] ?? "";
   return content.slice(0, content.length - space.length) + marks.reverse().join("") + space;
 }

@@ -15,23 +15,55 @@ import { grouped } from "#lib/words.js";
 /** @type {Record<string, Omit<Explanation, "tone">>} */
 const REFUSALS = {
   invalid: { title: "This message cannot be sent", text: "", remedy: null },
-  not_signed_in: { title: "You are signed out", text: "What you wrote is kept here. Log in to go on.", remedy: "log_in" },
-  forbidden: { title: "This page is out of date", text: "What you wrote is kept. Reload the page and send it again.", remedy: "reload" },
-  not_found: { title: "This conversation is gone", text: "It was deleted, perhaps in another tab. Your message is kept.", remedy: "new_chat" },
-  turn_running: { title: "An answer is still being written here", text: "Wait for its end or stop it, then send again.", remedy: null },
+  not_signed_in: {
+    title: "You are signed out",
+    text: "What you wrote is kept here. Log in to go on.",
+    remedy: "log_in",
+  },
+  forbidden: {
+    title: "This page is out of date",
+    text: "What you wrote is kept. Reload the page and send it again.",
+    remedy: "reload",
+  },
+  not_found: {
+    title: "This conversation is gone",
+    text: "It was deleted, perhaps in another tab. Your message is kept.",
+    remedy: "new_chat",
+  },
+  turn_running: {
+    title: "An answer is still being written here",
+    text: "Wait for its end or stop it, then send again.",
+    remedy: null,
+  },
   turn_conflict: { title: "This message was changed after it was sent", text: "Send it again.", remedy: "retry" },
   too_large: { title: "This message is too long", text: "Shorten it, or send it in parts.", remedy: null },
   rate_limited: { title: "That was a lot at once", text: "", remedy: "retry" },
   unavailable: { title: "That did not go through", text: "", remedy: "retry" },
-  offline: { title: "You are offline", text: "Your message is kept. It can be sent once you are connected again.", remedy: "retry" },
-  unreachable: { title: "The server cannot be reached", text: "Your message is kept. Try again in a moment.", remedy: "retry" },
-  unexpected: { title: "Something went wrong on our side", text: "Your message is kept. Try again in a moment.", remedy: "retry" },
+  offline: {
+    title: "You are offline",
+    text: "Your message is kept. It can be sent once you are connected again.",
+    remedy: "retry",
+  },
+  unreachable: {
+    title: "The server cannot be reached",
+    text: "Your message is kept. Try again in a moment.",
+    remedy: "retry",
+  },
+  unexpected: {
+    title: "Something went wrong on our side",
+    text: "Your message is kept. Try again in a moment.",
+    remedy: "retry",
+  },
 };
 
 /** @type {Record<string, Omit<Explanation, "tone">>} */
 const FAILURES = {
   rate_limited: { title: "Claude is taking too many requests", text: "You were not charged.", remedy: "retry" },
-  overloaded: { title: "Claude is overloaded", text: "You were not charged. A moment later it usually works.", remedy: "retry" },
+  overloaded: {
+    title: "Claude is overloaded",
+    text: "You were not charged. A moment later it usually works.",
+    remedy: "retry",
+  },
   context_too_long: {
     title: "This conversation is longer than the model can read",
     text: "You were not charged. Start a new chat, choose a model with a larger context, or shorten your message.",
@@ -42,10 +74,18 @@ const FAILURES = {
     text: "You were not charged. Sending it again will not help; try to put it differently.",
     remedy: null,
   },
-  provider_unavailable: { title: "Claude cannot be reached", text: "You were not charged. Try again in a moment.", remedy: "retry" },
+  provider_unavailable: {
+    title: "Claude cannot be reached",
+    text: "You were not charged. Try again in a moment.",
+    remedy: "retry",
+  },
   provider_cut: { title: "The answer broke off", text: "What arrived is kept. You were not charged.", remedy: "retry" },
   refused: { title: "Claude declined to answer", text: "You were not charged. Try to ask differently.", remedy: null },
-  interrupted: { title: "The answer was interrupted on our side", text: "What arrived is kept. You were not charged.", remedy: "retry" },
+  interrupted: {
+    title: "The answer was interrupted on our side",
+    text: "What arrived is kept. You were not charged.",
+    remedy: "retry",
+  },
   connection_lost: {
     title: "The connection is lost",
     text: "The answer may have gone on without this page.",
@@ -105,10 +145,20 @@ function explainShortness(turn) {
     return { title: `Shortened: your balance allowed ${tokens} tokens`, text: "", remedy: "top_up", tone: "held" };
   }
   if (turn.stop_reason === "max_tokens") {
-    return { title: "This answer reached the longest length", text: "Ask to go on for the rest.", remedy: null, tone: "plain" };
+    return {
+      title: "This answer reached the longest length",
+      text: "Ask to go on for the rest.",
+      remedy: null,
+      tone: "plain",
+    };
   }
   if (turn.stop_reason === "model_context_window_exceeded") {
-    return { title: "The conversation has filled what the model can read", text: "", remedy: "new_chat", tone: "plain" };
+    return {
+      title: "The conversation has filled what the model can read",
+      text: "",
+      remedy: "new_chat",
+      tone: "plain",
+    };
   }
   return null;
 }

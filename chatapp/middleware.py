@@ -1,0 +1,99 @@
+"""Django's middleware without detours through threads.
+
+Django runs the hooks of its own middleware in a thread, one round trip for each hook of each request, because
+a hook might wait for something. The hooks named here only look at headers and cookies, so they run where the request
+is. Should one come to touch the database after all, Django's guard against queries in an event loop says so.
+"""
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from csp.middleware import CSPMiddleware
+from django.conf import settings
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages import get_messages
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.common import CommonMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
+from servestatic.middleware import ServeStaticMiddleware
+
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
+
+
+class InPlace:
+    """Runs `process_request` and `process_response` in the event loop. Stands before Django's class among the bases."""
+
+    get_response: Any
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        before = getattr(self, "process_request", None)
+        after = getattr(self, "process_response", None)
+        response = before(request) if before is not None else None
+        if response is None:
+            response = await self.get_response(request)
+        return response if after is None else after(request, response)
+
+
+class Security(InPlace, SecurityMiddleware):
+    pass
+
+
+class ContentSecurityPolicy(InPlace, CSPMiddleware):
+    pass
+
+
+class Common(InPlace, CommonMiddleware):
+    pass
+
+
+class Authentication(InPlace, AuthenticationMiddleware):
+    pass
+
+
+class XFrameOptions(InPlace, XFrameOptionsMiddleware):
+    pass
+
+
+class Csrf(InPlace, CsrfViewMiddleware):
+    async def process_view(self, request: HttpRequest, view: Any, *arguments: Any) -> HttpResponseBase | None:  # type: ignore[override]
+        """A check that may fail runs in a thread, where the page that says so can be rendered."""
+        if request.method in SAFE_METHODS or getattr(view, "csrf_exempt", False):
+            return super().process_view(request, view, *arguments)
+        return await sync_to_async(super().process_view)(request, view, *arguments)
+
+
+class Session(SessionMiddleware):
+    get_response: Any
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Only a session that changed is worth a thread: to be saved."""
+        self.process_request(request)
+        response = await self.get_response(request)
+        if request.session.modified:
+            return await sync_to_async(self.process_response)(request, response)
+        return self.process_response(request, response)
+
+
+class Messages(MessageMiddleware):
+    get_response: Any
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Only messages that were shown or added are worth a thread: they may be kept in the session."""
+        self.process_request(request)
+        response = await self.get_response(request)
+        storage: Any = get_messages(request)
+        if storage.used or storage.added_new:
+            return await sync_to_async(self.process_response)(request, response)
+        return response
+
+
+class Static(ServeStaticMiddleware):
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Look for a file only where files are: under DEBUG each look is one at the disk, in a thread."""
+        if request.path_info.startswith(settings.STATIC_URL):
+            return await super().__call__(request)
+        return await self.get_response(request)
