@@ -7,6 +7,7 @@ is. Should one come to touch the database after all, Django's guard against quer
 
 from typing import Any
 
+import structlog
 from asgiref.sync import sync_to_async
 from csp.middleware import CSPMiddleware
 from django.conf import settings
@@ -14,12 +15,17 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages import get_messages
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.db.utils import InterfaceError, InternalError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.template.loader import render_to_string
+from django.utils.deprecation import MiddlewareMixin
 from servestatic.middleware import ServeStaticMiddleware
+
+log = structlog.get_logger(__name__)
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
@@ -97,3 +103,15 @@ class Static(ServeStaticMiddleware):
         if request.path_info.startswith(settings.STATIC_URL):
             return await super().__call__(request)
         return await self.get_response(request)
+
+
+class DatabaseAway(InPlace, MiddlewareMixin):
+    """Answers a page that needs the database with 503 while it is away, full or read-only; the API does its own."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        if not isinstance(error, OperationalError | InterfaceError | InternalError):
+            return None
+        log.error("database unavailable", path=request.path, error=type(error).__name__)
+        response = HttpResponse(render_to_string("503.html"), status=503)
+        response["Retry-After"] = "5"
+        return response

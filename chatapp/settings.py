@@ -147,6 +147,7 @@ MIDDLEWARE = [
     "chatapp.middleware.Messages",
     "chatapp.middleware.XFrameOptions",
     "allauth.account.middleware.AccountMiddleware",
+    "chatapp.middleware.DatabaseAway",
 ]
 
 # These look for Django's own names in MIDDLEWARE, where subclasses stand.
@@ -205,7 +206,7 @@ REDIS_URL = url(
 # A Redis that is away must cost a short, bounded wait and nothing else: every use of it can be done without.
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "chatapp.cache.ForgivingRedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "chatapp",
         "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},

@@ -1,6 +1,7 @@
 """`make run` as a developer meets it: it comes up, survives what is done to it, and leaves nothing behind."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -38,13 +39,19 @@ class LocalRun:
         self.url = f"http://127.0.0.1:{self.port}"
         self.starts = 0
         self.log = home.with_name(f"{home.name}-{self.port}.log")
-        home.mkdir(mode=0o711, exist_ok=True)
-        env = {"CHATAPP_LOCAL": str(home), "CHATAPP_ENV_FILES": "", "PORT": str(self.port), **settings}
+        home.mkdir(exist_ok=True)
+        home.chmod(0o711)
+        machine = without_settings(os.environ)
+        del machine["DJANGO_SETTINGS_MODULE"]  # the tests' own: a developer has none
         self.supervisor = Program(
             "run",
             [sys.executable, "-m", "chatapp.local.run"],
             mark=servers.running.mark,
-            env={**without_settings(os.environ), **env},
+            env={
+                **machine,
+                **{"CHATAPP_LOCAL": str(home), "CHATAPP_ENV_FILES": "", "PORT": str(self.port)},
+                **settings,
+            },
             output=self.log,
         )
 
@@ -180,14 +187,14 @@ def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(running: LocalRun)
         ({"TURNS_AT_ONCE": "many"}, "TURNS_AT_ONCE must be a whole number"),
     ],
 )
-def test_a_wrong_setting_is_one_line(tmp_path: Path, settings: dict[str, str], line: str) -> None:
-    run = LocalRun(tmp_path / "local", **settings)
+def test_a_wrong_setting_is_one_line(settings: dict[str, str], line: str) -> None:
+    run = LocalRun(servers.running.home / secrets.token_hex(4), **settings)
     assert refusal_of(run).startswith(f"chatapp: {line}")
     assert find(run.home) == []
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
-    run = LocalRun(tmp_path / "local")
+def test_a_port_in_use_is_one_line() -> None:
+    run = LocalRun(servers.running.home / secrets.token_hex(4))
     with socket.create_server(("127.0.0.1", run.port)):
         assert refusal_of(run) == (
             f"chatapp: cannot listen on 127.0.0.1 port {run.port}: Address already in use. "

@@ -72,8 +72,8 @@ export class AnswerView {
     this.#live = live;
     if (this.#shownText !== null) {
       // What was shown as ended goes on after all, from its start.
-      part(this.element, "text").replaceChildren();
       this.#words = new MarkdownView(part(this.element, "text"));
+      this.#thoughts = new MarkdownView(part(this.element, "thoughts"));
       this.#shownText = null;
       this.#showOutcome(null);
     }
@@ -173,9 +173,9 @@ export class AnswerView {
     const button = event.target instanceof Element ? event.target.closest("button[data-act]") : null;
     if (!(button instanceof HTMLButtonElement)) return;
     const { act } = button.dataset;
-    if (act === "copy") this.#actions.copy(this.#live?.text ?? this.#message.text, button);
-    else if (act === "copy-code")
-      this.#actions.copy(button.closest("figure")?.querySelector("code")?.textContent ?? "", button);
+    const code = button.closest("figure")?.querySelector("code");
+    if (act === "copy") this.#actions.copy(this.#message.text, button);
+    else if (act === "copy-code") this.#actions.copy(code?.textContent ?? "", button);
     else if (act === "retry") this.#actions.retry(this.#message);
     else this.#actions.showBranch(neighbour(this.#message, act === "next" ? 1 : -1));
   }

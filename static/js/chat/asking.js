@@ -152,8 +152,8 @@ export class Asking {
     const { ending } = live;
     if (ending) this.#on.wallet.settle(ending.charged, ending.balance);
     this.#finish(live);
-    if (live.conversation === this.#on.shown.id)
-      this.#on.announce(ending?.type === "done" ? "The answer is complete." : "The answer failed.");
+    const words = ending?.type === "done" ? "The answer is complete." : "The answer failed.";
+    if (live.conversation === this.#on.shown.id) this.#on.announce(words);
     void this.#complete(live);
   }
 

@@ -53,9 +53,9 @@ export class ChatMenu {
    * @param {Conversation} conversation
    */
   async #act(act, conversation) {
-    if (act === "pin") await this.#change(conversation, { pinned: !conversation.pinned }, "The chat was not pinned.");
-    else if (act === "archive")
-      await this.#change(conversation, { archived: !conversation.archived }, "The chat was not archived.");
+    const { pinned, archived } = conversation;
+    if (act === "pin") await this.#change(conversation, { pinned: !pinned }, "The chat was not pinned.");
+    else if (act === "archive") await this.#change(conversation, { archived: !archived }, "The chat was not archived.");
     else if (act === "rename") await this.#rename(conversation);
     else if (act === "delete") await this.#delete(conversation);
   }

@@ -1,4 +1,4 @@
-/** On a narrow page the sidebar is a drawer: opened by a button, closed by Escape, a tap beside it or a choice in it. */
+/** On a narrow page the sidebar is a drawer: opened by a button, closed by Escape, a tap beside it, or a choice. */
 import { part } from "#chat/pieces.js";
 
 export class Drawer {

@@ -22,8 +22,8 @@ export function showFigures(root, turn, live) {
     tokens,
     usage && read + usage.output_tokens > 0 ? `${grouped(read)} in · ${grouped(usage.output_tokens)} out` : "",
   );
-  if (usage?.cache_read_input_tokens)
-    tokens.title = `${grouped(usage.cache_read_input_tokens)} of them read from the cache`;
+  const cached = usage?.cache_read_input_tokens;
+  if (cached) tokens.title = `${grouped(cached)} of them read from the cache`;
   const price = part(root, "price");
   const failed = turn?.error != null;
   showText(price, charged === null || failed ? "" : priceWords(charged, turn?.estimated ?? false));

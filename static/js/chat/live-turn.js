@@ -4,6 +4,7 @@
  * Dispatches `start` (its ids are known), `growth` (text or thinking), `connection`, then once `end` or `refusal`.
  *
  * @import { DoneEvent, ErrorEvent, Model, StartEvent, Turn, TurnEvent } from "#lib/shapes.js"
+ * @import { Trouble } from "#lib/troubles.js"
  */
 import { Disconnected } from "#lib/follow.js";
 import { Refusal } from "#chat/api.js";
@@ -17,7 +18,7 @@ export class LiveTurn extends EventTarget {
   started = null;
   /** @type {DoneEvent | ErrorEvent | null} */
   ending = null;
-  /** @type {{ code: string, message?: string, available?: string, needed?: string, retryAfter?: number | null } | null} */
+  /** @type {(Trouble & { retryAfter?: number | null }) | null} */
   refusal = null;
   /** Milliseconds from sending; null when this page did not see it. */
   firstWordMs = /** @type {number | null} */ (null);

@@ -129,8 +129,8 @@ composer.picker.addEventListener("change", () => {
   composer.focus();
   const { id } = shown;
   const model = composer.picker.model?.id;
-  if (id && model)
-    void toast.unless("The choice of model was not kept.", async () => shown.know(await api.change(id, { model })));
+  if (!id || !model) return;
+  void toast.unless("The choice of model was not kept.", async () => shown.know(await api.change(id, { model })));
 });
 
 document.addEventListener("click", (event) => {
@@ -140,11 +140,13 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   go(idOf(link.pathname));
 });
-addEventListener("popstate", () => void shown.open(idOf(location.pathname)));
-part(document, "title-more").addEventListener(
-  "click",
-  () => shown.id && openMenu(shown.id, part(document, "title-more")),
-);
+addEventListener("popstate", () => {
+  const id = idOf(location.pathname);
+  // A jump within the page, such as to its content, is no change of conversation.
+  if (id !== shown.id) void shown.open(id);
+});
+const titleMenu = part(document, "title-more");
+titleMenu.addEventListener("click", () => shown.id && openMenu(shown.id, titleMenu));
 part(document, "welcome").addEventListener("click", (event) => {
   const idea = event.target instanceof Element ? event.target.closest("[data-idea]") : null;
   if (!(idea instanceof HTMLElement)) return;

@@ -16,9 +16,10 @@ export class MarkdownView {
   /** @type {{ html: string, last: ChildNode | null }[]} `last` is the last node on the page up to this block's end */
   #settled = [];
 
-  /** @param {HTMLElement} root */
+  /** @param {HTMLElement} root whose content it replaces */
   constructor(root) {
     this.#root = root;
+    root.replaceChildren();
   }
 
   /**
@@ -84,8 +85,7 @@ export class MarkdownView {
 function render(html) {
   const fragment = sanitize(html);
   frameCode(fragment);
-  for (const table of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll(".table-scroll")))
-    table.tabIndex = 0;
+  for (const table of fragment.querySelectorAll(".table-scroll")) table.setAttribute("tabindex", "0");
   typeset(fragment);
   return fragment;
 }

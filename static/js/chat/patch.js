@@ -35,9 +35,8 @@ function patchNode(old, wanted) {
     else old.data = wanted.data;
     return true;
   }
-  if (!(old instanceof HTMLElement) || !(wanted instanceof HTMLElement) || old.localName !== wanted.localName)
-    return false;
-  if (!sameAttributes(old, wanted)) return false;
+  if (!(old instanceof HTMLElement) || !(wanted instanceof HTMLElement)) return false;
+  if (old.localName !== wanted.localName || !sameAttributes(old, wanted)) return false;
   patchChildren(old, old.firstChild, wanted);
   return true;
 }

@@ -11,8 +11,7 @@ const TAGS = [
   ..."ul ol li table thead tbody tr th td a div span".split(" "),
 ];
 const ATTRIBUTES = ["href", "align", "start", "class", "title"];
-const CLASS =
-  /^(?:language-[\w+#.-]+|math|math-display|table-scroll|task|hljs-[\w-]+|(?:class|function|inherited|title)_{1,2}|language)$/;
+const CLASS = /^(?:language-[\w+#.-]+|math|math-display|table-scroll|task|hljs-[\w-]+|[a-z]+_{1,2})$/;
 
 const purify = DOMPurify(window);
 

@@ -7,8 +7,8 @@ const ON_MAC = /Mac|iP(?:hone|ad|od)/.test(navigator.platform);
  */
 export function listenToKeys({ search, newChat, stop }) {
   for (const hint of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-keys]"))) {
-    const keys = (hint.dataset.keys ?? "").split(" ").map((key) => (key === "shift" ? (ON_MAC ? "⇧" : "Shift") : key));
-    hint.textContent = [ON_MAC ? "⌘" : "Ctrl", ...keys].join(" ");
+    const keys = hint.dataset.keys ?? "";
+    hint.textContent = ON_MAC ? `⌘ ${keys.replace("shift", "⇧")}` : `Ctrl ${keys.replace("shift", "Shift")}`;
   }
   document.addEventListener("keydown", (event) => {
     const chord = ON_MAC ? event.metaKey : event.ctrlKey;

@@ -88,9 +88,9 @@ export class Shown extends EventTarget {
    */
   set(messages) {
     this.messages = messages;
+    const conversation = this.id;
     for (const { turn } of messages) {
-      if (turn?.state === "running" && this.id)
-        this.#turns.join({ id: turn.id, conversation: this.id, model: turn.model });
+      if (turn?.state === "running" && conversation) this.#turns.join({ id: turn.id, conversation, model: turn.model });
     }
     this.#thread.show(messages, this.liveOf);
     this.#changed();

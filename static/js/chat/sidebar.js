@@ -86,11 +86,8 @@ export class Sidebar {
   /** @param {KeyboardEvent} event */
   #walk(event) {
     const inList = event.target instanceof Element && event.target.closest(".chat-row, [data-part=query]");
-    if (inList)
-      moveFocus(
-        event,
-        [...this.#root.querySelectorAll(".chat-link")].filter((link) => link instanceof HTMLElement),
-      );
+    const links = [...this.#root.querySelectorAll(".chat-link")].filter((link) => link instanceof HTMLElement);
+    if (inList) moveFocus(event, links);
   }
 
   #draw() {
@@ -100,8 +97,8 @@ export class Sidebar {
     for (const id of this.#rows.keys()) if (!listed.has(id)) this.#rows.delete(id);
     part(this.#root, "groups").replaceChildren(...groups.map((group) => this.#group(group.name, group.conversations)));
     // Moving a row takes the focus from it.
-    if (focused instanceof HTMLElement && focused !== document.activeElement && this.#root.contains(focused))
-      focused.focus();
+    const moved = focused !== document.activeElement && this.#root.contains(focused);
+    if (moved && focused instanceof HTMLElement) focused.focus();
 
     const { archived, query, hasMore } = this.#chats;
     part(this.#root, "end").hidden = !hasMore;

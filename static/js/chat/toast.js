@@ -33,16 +33,19 @@ export class Toast {
       await work();
       return true;
     } catch (error) {
-      if (error instanceof Refusal)
-        this.say(error.code === "not_signed_in" ? `${what} You are signed out.` : `${what} ${error.message}`);
-      else if (isNetworkError(error)) this.say(`${what} The server cannot be reached.`);
-      else throw error;
+      this.say(`${what} ${reason(error)}`);
       return false;
     }
   }
 }
 
-/** @param {unknown} error as `fetch` throws it: TypeError without an answer, DOMException for one that came too late */
-function isNetworkError(error) {
-  return error instanceof TypeError || error instanceof DOMException;
+/**
+ * @param {unknown} error
+ * @returns {string} in words; what is a mistake of ours is thrown on
+ */
+function reason(error) {
+  if (error instanceof Refusal) return error.code === "not_signed_in" ? "You are signed out." : error.message;
+  // As `fetch` throws them: TypeError when there is no answer, DOMException when it comes too late.
+  if (error instanceof TypeError || error instanceof DOMException) return "The server cannot be reached.";
+  throw error;
 }

@@ -27,8 +27,8 @@ class Silence extends Error {}
  * @param {object} options
  * @param {() => Promise<Response>} options.begin
  * @param {(after: string) => Promise<Response>} options.resume
- * @param {(ms: number, begun: boolean) => Promise<void>} options.wait may return sooner, when the network is known to be
- *   back, or later, while it is known to be away
+ * @param {(ms: number, begun: boolean) => Promise<void>} options.wait may return sooner, when the network is known to
+ *   be back, or later, while it is known to be away; what it throws ends the turn's reading
  * @param {(connected: boolean) => void} [options.onConnection]
  * @param {() => number} [options.random]
  * @param {number} [options.silenceMs]

@@ -1,6 +1,6 @@
 /**
- * LaTeX in Markdown: `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. It becomes a marked place that holds the source, which is
- * typeset later in the page: neither lexing nor the first paint waits for KaTeX.
+ * LaTeX in Markdown: `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. It becomes a place that holds the source, which is typeset
+ * later in the page: neither lexing nor the first paint waits for KaTeX.
  *
  * @import { TokenizerAndRendererExtension } from "marked"
  */

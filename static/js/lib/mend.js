@@ -147,8 +147,10 @@ function closed(text, open, label = "") {
   let content = text + label;
   const marks = [...open];
   // Marks around nothing would be shown as they are.
-  while (marks.length > 0 && content.endsWith(marks.at(-1) ?? ""))
-    content = content.slice(0, -(marks.pop()?.length ?? 0));
+  for (let mark = marks.at(-1); mark !== undefined && content.endsWith(mark); mark = marks.at(-1)) {
+    content = content.slice(0, -mark.length);
+    marks.pop();
+  }
   const space = /\s*$/.exec(content)?.[0] ?? "";
   return content.slice(0, content.length - space.length) + marks.reverse().join("") + space;
 }
