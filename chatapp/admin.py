@@ -104,8 +104,9 @@ class PersonAdmin(UserAdmin, ModelAdmin):
             .get_queryset(request)
             .select_related("wallet")
             .annotate(
-                available=F("wallet__balance") - F("wallet__held"),
-                held=F("wallet__held"),
+                # A wallet is opened when its owner first looks at it.
+                available=Coalesce(F("wallet__balance") - F("wallet__held"), 0),
+                held=Coalesce(F("wallet__held"), 0),
                 turns_counted=counted,
             )
         )

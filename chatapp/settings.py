@@ -346,7 +346,6 @@ STATICFILES_DIRS = [
     ("vendor/highlight", _npm / "@highlightjs" / "cdn-assets" / "es"),
     ("vendor/katex", _npm / "katex" / "dist"),
     ("vendor/marked", _npm / "marked" / "lib"),
-    ("vendor/marked-katex", _npm / "marked-katex-extension" / "lib"),
     ("vendor/purify", _npm / "dompurify" / "dist"),
 ]
 STORAGES = {
@@ -365,8 +364,6 @@ CONTENT_SECURITY_POLICY = {
         "default-src": [NONE],
         "script-src": [SELF, NONCE],
         "style-src": [SELF, NONCE],
-        # KaTeX positions its glyphs with style attributes; the sanitizer lets no other through.
-        "style-src-attr": ["'unsafe-inline'"],
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],

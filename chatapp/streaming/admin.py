@@ -4,10 +4,11 @@ from itertools import islice
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
@@ -96,22 +97,22 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
-        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
-            found = response.context_data["cl"].queryset
-            response.context_data["total"] = usage_report.total(found)
-            response.context_data["tabs"] = _tabs(request)
+        if found := _found(response):
+            found |= {"total": usage_report.total(found["cl"].queryset), "tabs": _tabs(request)}
         return response
 
     def table(self, request: HttpRequest, group: str) -> HttpResponse:
         """The records that the filters leave, added up per day, model or user."""
         self._require(group)
         response = self.changelist_view(request, {"group": group, "title": f"Usage per {group}"})
-        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
-            lines = list(
-                islice(usage_report.grouped(response.context_data["cl"].queryset, group), LINES_SHOWN + 1)
-            )
-            response.context_data["lines"] = lines[:LINES_SHOWN]
-            response.context_data["has_more_lines"] = len(lines) > LINES_SHOWN
+        if found := _found(response):
+            lines = list(islice(usage_report.grouped(found["cl"].queryset, group), LINES_SHOWN + 1))
+            csv = reverse("admin:streaming_usagerecord_csv", args=[group])
+            found |= {
+                "lines": lines[:LINES_SHOWN],
+                "has_more_lines": len(lines) > LINES_SHOWN,
+                "csv_url": csv + _filters(request),
+            }
             response.template_name = "admin/streaming/usagerecord/table.html"
         return response
 
@@ -120,10 +121,12 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         self._require(group)
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = self.get_changelist_instance(request).queryset
-        response = HttpResponse(
-            usage_report.as_csv(usage_report.grouped(found, group), group), "text/csv; charset=utf-8"
-        )
+        try:
+            found = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:
+            raise Http404("There is no such filter.") from None
+        table = usage_report.as_csv(usage_report.grouped(found, group), group)
+        response = HttpResponse(table, "text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="usage-per-{group}.csv"'
         return response
 
@@ -132,17 +135,26 @@ class UsageRecordAdmin(ReadOnlyAdmin):
             raise Http404(f"Usage is grouped by {', '.join(usage_report.GROUPS)}.")
 
 
+def _found(response: HttpResponse) -> dict[str, Any] | None:
+    """What a list's page is about to show; None when Django answers with something else, such as a redirect."""
+    context = getattr(response, "context_data", None)
+    return context if context and "cl" in context else None
+
+
 def _tabs(request: HttpRequest) -> list[dict[str, Any]]:
-    """The list and the tables, each under the filters of now; a page number and an order do not carry over."""
+    """The list and the tables, each under the filters of now."""
+    urls = {"Turns": reverse("admin:streaming_usagerecord_changelist")}
+    for group in usage_report.GROUPS:
+        urls[f"Per {group}"] = reverse("admin:streaming_usagerecord_table", args=[group])
+    filters = _filters(request)
+    return [
+        {"title": title, "url": url + filters, "here": url == request.path} for title, url in urls.items()
+    ]
+
+
+def _filters(request: HttpRequest) -> str:
+    """The query of this page, without what belongs to its list alone: the page and the order."""
     kept = request.GET.copy()
-    for name in ("p", "o"):
+    for name in (PAGE_VAR, ORDER_VAR):
         kept.pop(name, None)
-    query = f"?{kept.urlencode()}" if kept else ""
-    urls = {
-        "Turns": reverse("admin:streaming_usagerecord_changelist"),
-        **{
-            f"Per {group}": reverse("admin:streaming_usagerecord_table", args=[group])
-            for group in usage_report.GROUPS
-        },
-    }
-    return [{"title": title, "url": url + query, "here": url == request.path} for title, url in urls.items()]
+    return f"?{kept.urlencode()}" if kept else ""

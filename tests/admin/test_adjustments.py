@@ -114,7 +114,9 @@ def test_what_makes_no_sense_is_refused_in_words(
 
 def test_adjusting_is_a_right_of_its_own(clerk: User, alice: User) -> None:
     give(alice, CREDIT)
-    allow(clerk, "accounts.view_user", "accounts.change_user", "billing.view_account", "billing.view_transfer")
+    allow(
+        clerk, "accounts.view_user", "accounts.change_user", "billing.view_account", "billing.view_transfer"
+    )
     desk = browser_of(clerk)
     form = {"amount": "5", "reason": "Mine", "key": str(uuid.uuid4())}
     assert desk.get(page_of(alice)).status_code == 403

@@ -15,7 +15,7 @@ from accounts.models import User
 from billing import ledger
 from billing.credits import MICROCREDITS_PER_CREDIT
 from billing.ledger import Settlement
-from billing.models import Account, Order, Price, Transfer
+from billing.models import Account, Hold, Order, Price, Transfer
 from chatapp.conversations.models import Turn
 
 CREDIT = MICROCREDITS_PER_CREDIT
@@ -28,13 +28,6 @@ def wallet_of(user: User) -> Account:
 
 def give(user: User, amount: int) -> Transfer:
     return ledger.adjust(user=user, amount=amount, reason="for a test", made_by=user, key=uuid.uuid4().hex)
-
-
-def empty(user: User) -> Account:
-    """Take what `user` has, the welcome credits included."""
-    if available := wallet_of(user).available:
-        give(user, -available)
-    return wallet_of(user)
 
 
 def order(user: User, amount: int) -> Order:
@@ -52,13 +45,15 @@ def pay(order: Order) -> Transfer:
         return ledger.purchase(wallet=wallet, order=order)
 
 
-def open_turn(user: User, amount: int) -> uuid.UUID:
-    """A running turn and its hold; InsufficientCredits if the wallet has less."""
+def open_turn(user: User, amount: int, *, hold: Callable[..., Hold] | None = None) -> uuid.UUID:
+    """A running turn and its hold; InsufficientCredits if the wallet has less. `hold` may make it another way."""
     price = Price.objects.filter(model="claude-sonnet-5-5").latest("effective_from")
+    turn = Turn(id=uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
     with transaction.atomic():
-        wallet = ledger.locked_wallet_of(user)
-        turn = Turn(id=uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
-        ledger.hold(wallet=wallet, hold_id=turn.pk, amount=amount)
+        if hold is None:
+            ledger.hold(wallet=ledger.locked_wallet_of(user), hold_id=turn.pk, amount=amount)
+        else:
+            hold(id=turn.pk, amount=amount)
         turn.save(force_insert=True)
     return turn.pk
 

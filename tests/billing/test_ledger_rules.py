@@ -365,12 +365,11 @@ def test_copy_is_held_to_the_same_rules(wallet: Account) -> None:
 
     def copy(key: str, balance_after: int) -> None:
         with (
+            connection.wrap_database_errors,
             connection.cursor() as cursor,
             cursor.copy(f"COPY billing_transfer ({columns}) FROM STDIN") as rows,
         ):
-            rows.write_row(
-                (key, "adjustment", house("adjustments"), wallet.pk, 5, balance_after, "copied", "")
-            )
+            rows.write_row((key, "adjustment", adjustments, wallet.pk, 5, balance_after, "copied", ""))
 
     copy("honest", WELCOME + 5)
     assert balances(wallet) == (WELCOME + 5, 0)

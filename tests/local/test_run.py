@@ -49,7 +49,9 @@ class LocalRun:
             mark=servers.running.mark,
             env={
                 **machine,
-                **{"CHATAPP_LOCAL": str(home), "CHATAPP_ENV_FILES": "", "PORT": str(self.port)},
+                "CHATAPP_LOCAL": str(home),
+                "CHATAPP_ENV_FILES": "",
+                "PORT": str(self.port),
                 **settings,
             },
             output=self.log,

@@ -1,0 +1,126 @@
+"""The first page: what happened today, in seven days and in thirty."""
+
+import json
+import re
+from datetime import UTC, date, datetime, timedelta
+from html import unescape
+
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from billing.models import Order
+from chatapp import dashboard
+from chatapp.dashboard import Sums
+from tests.admin.conftest import browser_of
+from tests.admin.desk import allow, ended_turn, page
+from tests.billing.books import CREDIT, give, open_turn, order, pay, sql, wallet_of
+
+NOW = datetime(2031, 3, 9, 0, 30, tzinfo=UTC)
+TODAY = NOW.date()
+
+
+def sums(days: int) -> Sums:
+    """Of so many days up to TODAY, in which nothing happens but what a test here makes happen."""
+    return dashboard.added_up(list(dashboard.sums_per_day(TODAY).values())[-days:])
+
+
+def ago(days: int) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def test_turns_count_on_the_day_they_ended(alice: User) -> None:
+    ended_turn(alice, ended_at=NOW, price=5, cost=3)
+    ended_turn(alice, ended_at=NOW - timedelta(minutes=31), price=70, cost=80)
+    ended_turn(alice, ended_at=ago(29), price=900, held=800, cost=900)
+    ended_turn(alice, ended_at=ago(30), price=1000, cost=1)
+    assert [sums(days).turns for days in (1, 2, 7, 30)] == [1, 2, 2, 3]
+    assert [sums(days).charged for days in (1, 7, 30)] == [5, 75, 875]
+    assert [sums(days).cost for days in (1, 7, 30)] == [3, 83, 983]
+    assert [sums(days).margin for days in (1, 7, 30)] == [2, -8, -108]
+    assert (sums(7).overruns, sums(7).overrun) == (0, 0)
+    assert (sums(30).overruns, sums(30).overrun) == (1, 100)
+
+
+def test_failed_turns_are_told_apart(alice: User) -> None:
+    for state in ("completed", "stopped", "abandoned", "failed", "interrupted"):
+        ended_turn(alice, ended_at=NOW, state=state)
+    assert (sums(1).turns, sums(1).failed) == (5, 2)
+
+
+def test_signups_and_payments_count_on_their_day(alice: User, bob: User) -> None:
+    User.objects.filter(pk=alice.pk).update(date_joined=NOW)
+    User.objects.filter(pk=bob.pk).update(date_joined=ago(6))
+    for user, currency, cents, at in (
+        (alice, "usd", 1999, NOW),
+        (bob, "usd", 1, ago(1)),
+        (bob, "eur", 500, ago(6)),
+    ):
+        bought = order(user, 500 * CREDIT)
+        pay(bought)
+        Order.objects.filter(pk=bought.pk).update(currency=currency, amount_cents=cents, paid_at=at)
+    order(alice, CREDIT)
+    assert [sums(days).signups for days in (1, 6, 7)] == [1, 1, 2]
+    assert [sums(days).taken for days in (1, 6, 7)] == ["$19.99", "$20", "€5 + $20"]
+
+
+def test_days_on_which_nothing_happened_are_there_too(db: None) -> None:
+    days = dashboard.sums_per_day(date(2031, 3, 1))
+    assert list(days) == [date(2031, 1, 31) + timedelta(days=day) for day in range(30)]
+    assert set(map(repr, days.values())) == {repr(Sums())}
+
+
+def test_bought_credits_and_those_taken_back(alice: User) -> None:
+    today = timezone.now().date()
+    before = dashboard.sums_per_day(today)[today]
+    bought = order(alice, 500 * CREDIT)
+    pay(bought)
+    wallet = wallet_of(alice)
+    sql(
+        "INSERT INTO billing_transfer"
+        " (key, kind, debit_id, credit_id, amount, balance_after, order_id, reason, made_by)"
+        " SELECT 'refund:test', 'refund', %s, id, %s, %s, %s, '', '' FROM billing_account WHERE kind = 'stripe'",
+        *(wallet.pk, 200 * CREDIT, wallet.balance - 200 * CREDIT, bought.pk),
+    )
+    after = dashboard.sums_per_day(today)[today]
+    assert after.bought - before.bought == 500 * CREDIT
+    assert after.reversed - before.reversed == 200 * CREDIT
+
+
+def test_what_the_house_owes_is_the_sum_of_all_wallets(alice: User) -> None:
+    before = dashboard.standing()
+    give(alice, 20 * CREDIT)
+    open_turn(alice, 5 * CREDIT)
+    after = dashboard.standing()
+    assert after.outstanding - before.outstanding == 120 * CREDIT
+    assert after.held - before.held == 5 * CREDIT
+    assert after.running - before.running == 1
+
+
+def test_the_page_shows_figures_and_charts(desk: Client, alice: User) -> None:
+    ended_turn(alice, price=CREDIT, cost=CREDIT // 2)
+    shown = page(desk, "/admin/")
+    for words in (
+        "Credits outstanding",
+        "Today 7 days 30 days",
+        "Sign-ups",
+        "Provider’s cost",
+        "Margin",
+        "Overruns",
+    ):
+        assert words in shown
+    charts = re.findall(r'data-type="bar" data-value="([^"]+)"', desk.get("/admin/").content.decode())
+    credits, turns = (json.loads(unescape(chart)) for chart in charts)
+    assert [len(credits["labels"]), len(turns["labels"])] == [30, 30]
+    charged, cost = (dict(zip(credits["labels"], data["data"], strict=True)) for data in credits["datasets"])
+    label = f"{timezone.now():%-d %b}"
+    assert float(charged[label]) >= 1
+    assert float(cost[label]) >= 0.5
+    assert {data["label"]: data["data"][-1] for data in turns["datasets"]}["turns"] >= 1
+
+
+def test_figures_are_for_who_may_see_all_of_them(clerk: User) -> None:
+    allow(clerk, *dashboard.NEEDED[1:])
+    assert "Credits outstanding" not in page(browser_of(clerk), "/admin/")
+    allow(clerk, dashboard.NEEDED[0])
+    assert "Credits outstanding" in page(browser_of(clerk), "/admin/")

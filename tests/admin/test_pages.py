@@ -1,0 +1,103 @@
+"""The admin as a browser shows it: no error in the console, nothing refused by the policy, nothing cut off."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts.models import ApiKey, User
+from tests.admin.desk import SECRET, conversation, ended_turn
+from tests.billing.books import CREDIT, wallet_of
+
+LISTS = [
+    *("accounts/user/", "accounts/apikey/", "admin/logentry/", "auth/group/"),
+    *("conversations/conversation/", "conversations/turn/", "streaming/usagerecord/"),
+    *("streaming/usagerecord/by/day/", "streaming/usagerecord/by/user/"),
+    *("billing/account/", "billing/hold/", "billing/transfer/", "billing/order/", "billing/stripeevent/"),
+    *("billing/pack/", "billing/price/", "billing/languagemodel/"),
+]
+
+
+@pytest.fixture
+def places(committed_db: None, alice: User) -> list[str]:
+    """Every kind of page, with something of alice's on it."""
+    chat = conversation(alice)
+    turn = ended_turn(alice, conversation=chat)
+    key, _ = ApiKey.issue(user=alice, name="cron")
+    person = f"accounts/user/{alice.pk}"
+    return [
+        *("", *LISTS),
+        *(f"{person}/change/", f"{person}/adjust-credits/", f"{person}/password/", "accounts/user/add/"),
+        *(f"accounts/apikey/{key.pk}/change/", f"accounts/apikey/{key.pk}/revoke/", f"{person}/history/"),
+        f"conversations/conversation/{chat.pk}/change/",
+        f"conversations/conversation/{chat.pk}/messages/",
+        f"conversations/turn/{turn.pk}/change/",
+        f"streaming/usagerecord/{turn.pk}/change/",
+        f"billing/account/{wallet_of(alice).pk}/change/",
+        f"billing/hold/{turn.pk}/change/",
+        f"billing/price/{turn.price_id}/change/",
+        *("billing/price/add/", "billing/pack/add/", "billing/languagemodel/claude-sonnet-5-5/change/"),
+    ]
+
+
+# Whatever goes wrong in the console of a page fails the test: see the fixture `pages`.
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (360, "dark")])
+def test_every_page_fits_and_works(
+    width: int, theme: str, places: list[str], operator: User, page_of: Callable[..., Page]
+) -> None:
+    page = page_of(operator, viewport={"width": width, "height": 800}, color_scheme=theme)
+    too_wide = []
+    for place in places:
+        answer = page.goto(f"/admin/{place}")
+        assert answer is not None
+        assert answer.status == 200, place
+        # Alpine, without which nothing opens, has run.
+        expect(page.locator("html[x-cloak]")).to_have_count(0)
+        expect(page.locator("html.dark")).to_have_count(1 if theme == "dark" else 0)
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            too_wide.append(place)
+    assert not too_wide
+
+
+def test_an_operator_gives_credits(alice: User, operator: User, page_of: Callable[..., Page]) -> None:
+    page = page_of(operator)
+    page.goto("/admin/accounts/user/")
+    page.get_by_placeholder("E-mail, name or id").fill(alice.email)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name=alice.email).click()
+    page.get_by_role("link", name="Adjust credits").click()
+    page.get_by_label("Credits").fill("12.5")
+    page.get_by_label("Reason").fill("Sorry for the outage")
+    page.get_by_role("button", name="Adjust credits").click()
+    expect(
+        page.get_by_text(f"12.500000 credits were given to {alice.email} by {operator.email}")
+    ).to_be_visible()
+    assert wallet_of(alice).balance == 112_500_000
+
+
+def test_usage_is_filtered_by_day_in_the_page(
+    alice: User, operator: User, page_of: Callable[..., Page]
+) -> None:
+    ended_turn(alice, price=CREDIT)
+    page = page_of(operator)
+    page.goto(f"/admin/streaming/usagerecord/?q={alice.email}")
+    totals = page.get_by_label("Totals of what the filters leave")
+    expect(totals).to_contain_text("1.000000")
+    page.locator("a", has_text="Filters").click()
+    page.locator("[name=ended_at_to]").fill("2020-01-01")
+    page.get_by_role("button", name="Apply filters").click()
+    expect(totals).to_contain_text("0.000000")
+    page.get_by_role("link", name="Per model").click()
+    expect(page.get_by_text("Nothing was used in this time.")).to_be_visible()
+
+
+def test_messages_appear_only_after_the_click(
+    alice: User, operator: User, page_of: Callable[..., Page]
+) -> None:
+    chat = conversation(alice)
+    page = page_of(operator)
+    page.goto(f"/admin/conversations/conversation/{chat.pk}/change/")
+    page.get_by_role("link", name="Show messages").click()
+    expect(page.get_by_text(SECRET)).to_have_count(0)
+    page.get_by_role("button", name="Show the messages").click()
+    expect(page.get_by_text(SECRET)).to_have_count(2)
