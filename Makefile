@@ -13,7 +13,7 @@ VENV := .venv/bin
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm
 
 # What the type check needs to read the settings; it connects to nothing.
-SETTINGS := CHATAPP_ENV_FILES= DEBUG=true SECRET_KEY=x DATABASE_URL=postgres://x REDIS_URL=redis://x ANTHROPIC_API_KEY=x
+SETTINGS := CHATAPP_ENV_FILES= DEBUG=true SECRET_KEY=x DATABASE_URL=postgres://x/x REDIS_URL=redis://x ANTHROPIC_API_KEY=x
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -36,7 +36,18 @@ def keep_in_log(request: HttpRequest, changed: Model, message: str) -> None:
 
 @admin.register(Group)
 class StaffGroupAdmin(GroupAdmin, ModelAdmin):
-    """Django's groups of permissions in the look of this admin."""
+    """Django's groups of permissions in the look of this admin. Who changes one gives rights: superusers."""
+
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
 
 
 @admin.register(ApiKey)

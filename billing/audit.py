@@ -24,7 +24,7 @@ class Rule:
     name: str
     says: str
     query: str
-    params: tuple[Sequence[str], ...] | None = None
+    params: tuple[list[str], list[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _snapshot() -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 # Sorting a million transfers within memory takes half the time.
-                cursor.execute("SET LOCAL work_mem = '128MB'")
+                cursor.execute("SET LOCAL work_mem = '64MB'")
         yield
 
 
@@ -139,25 +139,26 @@ HOUSE = Rule(
 
 CHAIN = Rule(
     "chain",
-    "The balance told by a wallet's transfer continues the one told by the transfer before it.",
+    "The balance told by a wallet's transfer continues the one before it; within the house, none is told.",
     """
-    SELECT concat('transfer ', id), (before + change)::text, COALESCE(balance_after::text, 'none') FROM (
+    SELECT concat('transfer ', id), COALESCE((before + change)::text, 'none'), COALESCE(balance_after::text, 'none')
+    FROM (
         SELECT id, change, balance_after,
-            COALESCE(lag(balance_after) OVER (PARTITION BY wallet ORDER BY id), 0)::numeric AS before
+            CASE WHEN wallet IS NOT NULL
+                THEN COALESCE(lag(balance_after) OVER (PARTITION BY wallet ORDER BY id), 0)::numeric END AS before
         FROM (
-            SELECT t.id, a.id AS wallet, t.amount AS change, t.balance_after
-            FROM billing_transfer t JOIN billing_account a ON a.id = t.credit_id AND a.kind = 'wallet'
-            UNION ALL
-            SELECT t.id, a.id, -t.amount, t.balance_after
-            FROM billing_transfer t JOIN billing_account a ON a.id = t.debit_id AND a.kind = 'wallet'
+            SELECT id, balance_after,
+                CASE WHEN NOT to_house THEN credit_id WHEN NOT from_house THEN debit_id END AS wallet,
+                CASE WHEN NOT to_house THEN amount ELSE -amount END AS change
+            FROM (
+                SELECT id, debit_id, credit_id, amount, balance_after,
+                    debit_id IN (SELECT id FROM billing_account WHERE kind <> 'wallet') AS from_house,
+                    credit_id IN (SELECT id FROM billing_account WHERE kind <> 'wallet') AS to_house
+                FROM billing_transfer
+            ) transfers
         ) moves
-    ) chained WHERE balance_after IS DISTINCT FROM before + change
-    UNION ALL
-    SELECT concat('transfer ', t.id), 'none', t.balance_after::text
-    FROM billing_transfer t
-    JOIN billing_account payer ON payer.id = t.debit_id
-    JOIN billing_account payee ON payee.id = t.credit_id
-    WHERE payer.kind <> 'wallet' AND payee.kind <> 'wallet' AND t.balance_after IS NOT NULL
+    ) chained
+    WHERE balance_after IS DISTINCT FROM before + change
     """,
 )
 
@@ -194,8 +195,9 @@ ROUTE = Rule(
     "route",
     "A transfer runs between two accounts of its kind, of which one is always the house's.",
     """
-    SELECT concat('transfer ', t.id), concat('accounts of a ', t.kind),
-        concat('from ', COALESCE(payer.kind, 'none'), ' to ', COALESCE(payee.kind, 'none'))
+    SELECT concat('transfer ', t.id),
+        concat('the accounts of ', CASE WHEN t.kind ~ '^[ao]' THEN 'an ' ELSE 'a ' END, t.kind),
+        concat(COALESCE(payer.kind, 'none'), ' to ', COALESCE(payee.kind, 'none'))
     FROM billing_transfer t
     LEFT JOIN billing_account payer ON payer.id = t.debit_id
     LEFT JOIN billing_account payee ON payee.id = t.credit_id
@@ -216,22 +218,29 @@ CHARGE = Rule(
     "charge",
     "A settled hold has one charge, to its own wallet and within its amount; a pending or released one has none.",
     """
-    SELECT concat('hold ', COALESCE(h.id, charge.hold_id)),
+    SELECT concat('hold ', broken.id),
         CASE h.state
             WHEN 'settled' THEN concat('one charge of at most ', h.amount, ' to account ', h.account_id)
             ELSE concat('no charge of a ', COALESCE(h.state, 'missing'), ' hold')
         END,
-        CASE WHEN charge.hold_id IS NULL THEN 'none'
-            ELSE concat(charge.times, ' of together ', charge.amount, ' to account ', charge.payers) END
-    FROM billing_hold h FULL JOIN (
-        SELECT hold_id, count(*) AS times, sum(amount) AS amount, min(debit_id) AS payer, max(debit_id) AS other_payer,
-            CASE WHEN min(debit_id) = max(debit_id) THEN min(debit_id)::text
-                ELSE concat(min(debit_id), ' and ', max(debit_id)) END AS payers
-        FROM billing_transfer WHERE kind = 'charge' GROUP BY hold_id
-    ) charge ON charge.hold_id = h.id
-    WHERE CASE h.state
-        WHEN 'settled' THEN (charge.times = 1 AND charge.amount <= h.amount AND charge.payer = h.account_id) IS NOT TRUE
-        ELSE charge.hold_id IS NOT NULL END
+        COALESCE(charges.told, 'none')
+    FROM (
+        SELECT COALESCE(h.id, charge.hold_id) AS id
+        FROM billing_hold h
+        FULL JOIN (SELECT hold_id, debit_id, amount FROM billing_transfer WHERE kind = 'charge') charge
+            ON charge.hold_id = h.id
+        WHERE CASE h.state
+            WHEN 'settled' THEN (charge.amount <= h.amount AND charge.debit_id = h.account_id) IS NOT TRUE
+            ELSE charge.hold_id IS NOT NULL END
+        UNION
+        SELECT hold_id FROM billing_transfer WHERE kind = 'charge' GROUP BY hold_id HAVING count(*) > 1
+    ) broken
+    LEFT JOIN billing_hold h ON h.id = broken.id
+    LEFT JOIN LATERAL (
+        SELECT concat(count(*), ' of together ', sum(amount), ' to account ', string_agg(DISTINCT debit_id::text, ', '))
+            AS told
+        FROM billing_transfer WHERE hold_id = broken.id AND kind = 'charge' GROUP BY hold_id
+    ) charges ON true
     """,
 )
 
@@ -258,11 +267,15 @@ PURCHASE = Rule(
     """
     SELECT concat('order ', COALESCE(o.id, bought.order_id)),
         CASE o.state
-            WHEN 'paid' THEN concat('one purchase of ', o.credits_microcredits, ' by ', COALESCE(o.user_id::text, 'nobody'))
+            WHEN 'paid' THEN concat(
+                'one purchase of ', o.credits_microcredits, ' by ', COALESCE(o.user_id::text, 'nobody')
+            )
             ELSE concat('no purchase of a', COALESCE('n order that is ' || o.state, ' missing order'))
         END,
         CASE WHEN bought.order_id IS NULL THEN 'none'
-            ELSE concat(bought.times, ' of together ', bought.amount, ' by ', COALESCE(wallet.user_id::text, 'nobody')) END
+            ELSE concat(
+                bought.times, ' of together ', bought.amount, ' by ', COALESCE(wallet.user_id::text, 'nobody')
+            ) END
     FROM billing_order o
     FULL JOIN (
         SELECT order_id, count(*) AS times, sum(amount) AS amount, min(credit_id) AS wallet
@@ -271,7 +284,8 @@ PURCHASE = Rule(
     LEFT JOIN billing_account wallet ON wallet.id = bought.wallet
     WHERE CASE o.state
         WHEN 'paid' THEN (
-            bought.times = 1 AND bought.amount = o.credits_microcredits AND wallet.user_id IS NOT DISTINCT FROM o.user_id
+            bought.times = 1 AND bought.amount = o.credits_microcredits
+            AND wallet.user_id IS NOT DISTINCT FROM o.user_id
         ) IS NOT TRUE
         ELSE bought.order_id IS NOT NULL END
     """,

@@ -7,11 +7,13 @@ CREDITS_PER_USD = 100
 
 
 def to_microcredits(credits: Decimal) -> int:
-    """Exact: ValueError when `credits` is finer than a microcredit."""
-    amount = credits * MICROCREDITS_PER_CREDIT
-    if amount != int(amount):
+    """Exact: ValueError when `credits` is finer than a microcredit, or no number."""
+    # In whole numbers: multiplying decimals rounds to the context's precision.
+    numerator, denominator = credits.as_integer_ratio()
+    amount, rest = divmod(numerator * MICROCREDITS_PER_CREDIT, denominator)
+    if rest:
         raise ValueError(f"{credits} credits is finer than a microcredit")
-    return int(amount)
+    return amount
 
 
 def to_credits(microcredits: int) -> Decimal:

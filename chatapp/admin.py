@@ -66,16 +66,14 @@ class PersonAdmin(UserAdmin, ModelAdmin):
     list_filter_submit = True
     list_fullwidth = True
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     search_fields = ["email", "name"]
     search_help_text = "E-mail, name or id"
     ordering = ["-date_joined"]
     fieldsets = [
         (None, {"fields": ["email", "name", "is_active", "joined", "seen", "password"]}),
         ("Credits", {"fields": ["available_credits", "held_credits", "turn_count", "elsewhere"]}),
-        (
-            "Rights",
-            {"fields": ["is_staff", "is_superuser", "groups", "user_permissions"], "classes": ["tab"]},
-        ),
+        ("Rights", {"fields": ["is_staff", "is_superuser", "groups"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "usable_password", "password1", "password2"]})]
     readonly_fields = [
@@ -86,7 +84,8 @@ class PersonAdmin(UserAdmin, ModelAdmin):
         "turn_count",
         "elsewhere",
     ]
-    filter_horizontal = ["groups", "user_permissions"]
+    # Rights are given to groups, never to one person alone.
+    filter_horizontal = []
     inlines = [ApiKeysOfPerson, AddressesOfPerson, SecondFactorsOfPerson]
     actions = None
     actions_detail = ["adjust_credits"]
@@ -128,7 +127,7 @@ class PersonAdmin(UserAdmin, ModelAdmin):
             # An address is a login: it changes only through allauth, which verifies the new one.
             fixed.append("email")
         if not request.user.is_superuser:
-            fixed += ["is_staff", "is_superuser", "groups", "user_permissions"]
+            fixed += ["is_staff", "is_superuser", "groups"]
         return fixed
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:

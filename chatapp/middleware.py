@@ -25,6 +25,8 @@ from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 from servestatic.middleware import ServeStaticMiddleware
 
+from chatapp.problems import PROBLEM_JSON, problem_response
+
 log = structlog.get_logger(__name__)
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
@@ -114,4 +116,21 @@ class DatabaseAway(InPlace, MiddlewareMixin):
         log.error("database unavailable", path=request.path, error=type(error).__name__)
         response = HttpResponse(render_to_string("503.html"), status=503)
         response["Retry-After"] = "5"
+        return response
+
+
+class ApiProblem(InPlace, MiddlewareMixin):
+    """Says as a problem what Django and ninja themselves answer to a call that the API does not have."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if not request.path.startswith("/api/") or response.get("Content-Type") == PROBLEM_JSON:
+            return response
+        if response.status_code == 404:
+            return problem_response(status=404, code="not_found", detail="There is nothing at this address.")
+        if response.status_code == 405:
+            allowed = ", ".join(sorted(response["Allow"].split(", ")))
+            detail = f"{request.method} is not possible at this address, only {allowed}."
+            return problem_response(
+                status=405, code="method_not_allowed", detail=detail, headers={"Allow": allowed}
+            )
         return response

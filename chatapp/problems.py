@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from django.core.exceptions import RequestDataTooBig
 from django.db.utils import InterfaceError, InternalError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from psycopg_pool import PoolTimeout
@@ -15,12 +15,14 @@ from billing.errors import InsufficientCredits
 
 log = structlog.get_logger(__name__)
 
+PROBLEM_JSON = "application/problem+json"
 TITLES = {
     "invalid": "The request is not valid",
     "not_signed_in": "Not signed in",
     "insufficient_credits": "Not enough credits",
     "forbidden": "Not allowed",
     "not_found": "Not found",
+    "method_not_allowed": "Not a call of this address",
     "turn_running": "An answer is being written",
     "turn_conflict": "This id was used for another message",
     "too_large": "Too large",
@@ -64,7 +66,7 @@ def problem_response(
         "detail": detail,
         "code": code,
     }
-    response = JsonResponse(body | extra, status=status, content_type="application/problem+json")
+    response = JsonResponse(body | extra, status=status, content_type=PROBLEM_JSON)
     for name, value in (headers or {}).items():
         response[name] = value
     return response
@@ -106,10 +108,6 @@ def install(api: NinjaAPI) -> None:
             detail="Sign in, or send an active API key as 'Authorization: Bearer <key>'.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-
-    @api.exception_handler(Http404)
-    def on_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-        return problem_response(status=404, code="not_found", detail="There is nothing at this address.")
 
     @api.exception_handler(RequestDataTooBig)
     def on_too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import environ
 import structlog
 from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -36,7 +37,10 @@ def values_in(file: Path) -> dict[str, str]:
     class Reader(environ.Env):
         ENVIRON: dict[str, str] = {}
 
-    Reader.read_env(file)
+    try:
+        Reader.read_env(file)
+    except UnicodeDecodeError:
+        refuse(f"{file} is not text in UTF-8.")
     return {name: value.strip() for name, value in Reader.ENVIRON.items() if value.strip()}
 
 
@@ -84,8 +88,16 @@ def listed(name: str, default: str = "") -> list[str]:
 
 def url(name: str, default: str, schemes: set[str], why: str) -> str:
     value = text(name, default)
-    if urlsplit(value).scheme not in schemes:
+    try:
+        parts = urlsplit(value)
+        for host in parts.netloc.rpartition("@")[2].split(","):  # a PostgreSQL may have several
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        refuse(f"{name} is no URL. In a user name or password, write special characters as %XX.")
+    if parts.scheme not in schemes:
         refuse(f"{name} must begin with {' or '.join(sorted(s + '://' for s in schemes))}: {why}")
+    if parts.scheme in {"http", "https"} and not parts.hostname:
+        refuse(f"{name} names no host: {why}")
     return value
 
 
@@ -99,10 +111,15 @@ if not DEBUG and len(SECRET_KEY) < 50:
 ALLOWED_HOSTS = listed("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
 if not ALLOWED_HOSTS:
     refuse("ALLOWED_HOSTS is empty: name the host names this site answers to, such as chat.example.org.")
+for host in ALLOWED_HOSTS:
+    if re.search(r"[/@\s]|[^\]]:\d+$", host):
+        refuse(f"ALLOWED_HOSTS takes host names alone, such as chat.example.org, not {host!r}.")
 CSRF_TRUSTED_ORIGINS = listed("CSRF_TRUSTED_ORIGINS")
 for origin in CSRF_TRUSTED_ORIGINS:
-    if urlsplit(origin).scheme not in {"http", "https"}:
-        refuse(f"CSRF_TRUSTED_ORIGINS needs a scheme in each origin, such as https://{origin}")
+    if not re.fullmatch(r"https?://[^/@\s]+", origin):
+        refuse(
+            f"CSRF_TRUSTED_ORIGINS takes a scheme and a host, such as https://chat.example.org, not {origin!r}."
+        )
 
 # --- The house -------------------------------------------------------------------------------------------
 
@@ -148,6 +165,7 @@ MIDDLEWARE = [
     "chatapp.middleware.XFrameOptions",
     "allauth.account.middleware.AccountMiddleware",
     "chatapp.middleware.DatabaseAway",
+    "chatapp.middleware.ApiProblem",
 ]
 
 # These look for Django's own names in MIDDLEWARE, where subclasses stand.
@@ -186,12 +204,22 @@ _database = url(
     {"postgres", "postgresql"},
     "only PostgreSQL can enforce the ledger's rules. `make run` starts a private one when it is not set.",
 )
+_parsed = environ.Env.db_url_config(_database)
+if not _parsed["NAME"]:
+    refuse("DATABASE_URL names no database: postgres://user:password@host:5432/NAME")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        **environ.Env.db_url_config(_database),
+        **_parsed,
         # The connections that one process may hold. A live turn holds none, so few serve many streams.
         "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": int(number("DATABASE_POOL", "10", least=4)), "timeout": 4}
+            **_parsed.get("OPTIONS", {}),  # such as sslmode, in the URL's query
+            "pool": {
+                "min_size": 1,
+                "max_size": int(number("DATABASE_POOL", "10", least=4)),
+                "timeout": 4,
+                # Left to itself the pool waits twice as long after each failure, and after an outage as long again.
+                "reconnect_timeout": 2,
+            },
         },
         "CONN_HEALTH_CHECKS": True,
     }
@@ -302,9 +330,12 @@ SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
 DEFAULT_FROM_EMAIL = text("DEFAULT_FROM_EMAIL", "Chatapp <chatapp@localhost>" if DEBUG else None)
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 try:
-    vars().update(environ.Env.email_url_config(text("EMAIL_URL", "consolemail://" if DEBUG else None)))
-except (KeyError, ValueError):
+    _email = environ.Env.email_url_config(text("EMAIL_URL", "consolemail://" if DEBUG else None))
+except (ImproperlyConfigured, ValueError):
+    _email = {}
+if not _email or (_email["EMAIL_BACKEND"].endswith("smtp.EmailBackend") and not _email["EMAIL_HOST"]):
     refuse("EMAIL_URL is not understood. Example: smtp+tls://user:password@smtp.example.org:587")
+vars().update(_email)
 
 # --- Chat and money --------------------------------------------------------------------------------------
 

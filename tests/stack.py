@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+from django.db import connections
 
 from chatapp.local.demo_claude.client import DemoClaude
 from chatapp.local.postgres import PostgresServer
@@ -105,6 +106,10 @@ class Stack:
         """Start PostgreSQL or Valkey after a `kill()` and wait until it serves."""
         server.start()
         wait_until(server.ready, f"{server.name} serves again")
+        if server is self.postgres:
+            # The pool of this process has been waiting longer and longer between its attempts.
+            connections.close_all()
+            connections["default"].close_pool()
 
     def manage(
         self, *arguments: str, env: Mapping[str, str] | None = None

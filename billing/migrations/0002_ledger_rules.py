@@ -97,7 +97,7 @@ BEGIN
         ('refund', 'wallet', 'stripe'), ('refund', 'stripe', 'wallet'),
         ('dispute', 'wallet', 'stripe'), ('dispute', 'stripe', 'wallet')
     )) IS NOT TRUE THEN
-        RAISE EXCEPTION 'a % does not run from % to %', NEW.kind, payer, payee USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'no % runs from % to %', NEW.kind, payer, payee USING ERRCODE = 'check_violation';
     END IF;
 
     IF payee = 'wallet' THEN
@@ -114,7 +114,8 @@ BEGIN
         PERFORM FROM billing_order WHERE id = NEW.order_id AND credits_microcredits = NEW.amount
             AND user_id IS NOT DISTINCT FROM wallet.user_id;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'a purchase credits what its order says to who ordered it' USING ERRCODE = 'check_violation';
+            RAISE EXCEPTION 'a purchase credits what its order says to who ordered it'
+                USING ERRCODE = 'check_violation';
         END IF;
     ELSIF NEW.kind = 'charge' THEN
         PERFORM FROM billing_hold

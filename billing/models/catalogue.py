@@ -144,6 +144,13 @@ class Price(models.Model):
                     tier_cache_read_usd=None,
                 )
                 | Q(
+                    # A comparison with NULL is not false, and what is not false passes.
+                    tier_tokens__isnull=False,
+                    tier_input_usd__isnull=False,
+                    tier_output_usd__isnull=False,
+                    tier_cache_write_5m_usd__isnull=False,
+                    tier_cache_write_1h_usd__isnull=False,
+                    tier_cache_read_usd__isnull=False,
                     tier_tokens__gt=0,
                     tier_input_usd__gte=0,
                     tier_output_usd__gt=0,

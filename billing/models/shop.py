@@ -59,7 +59,8 @@ class Order(models.Model):
     amount_cents = models.PositiveIntegerField()
     currency = models.CharField(max_length=3)
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
-    stripe_session = models.CharField(max_length=255, unique=True, null=True)
+    # Null and not blank while Stripe has not answered: each session belongs to one order.
+    stripe_session = models.CharField(max_length=255, unique=True, null=True)  # noqa: DJ001
     stripe_payment_intent = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     paid_at = models.DateTimeField(null=True)

@@ -2,12 +2,14 @@
 
 from uuid import UUID
 
+from django.db import transaction
 from django.http import HttpRequest
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Query, Router, Schema, Status
 from pydantic import field_validator
 
 from accounts.models import User
 from accounts.notify import notify
+from billing import ledger
 from billing.models import LanguageModel
 from chatapp.conversations import paging, tree
 from chatapp.conversations.models import Conversation, Message
@@ -56,12 +58,12 @@ def list_conversations(request: HttpRequest, listing: Query[Listing]) -> Page:
 
 
 @router.post("conversations", response={201: ConversationOut})
-def create_conversation(request: HttpRequest, body: NewConversation) -> tuple[int, ConversationOut]:
+def create_conversation(request: HttpRequest, body: NewConversation) -> Status[ConversationOut]:
     """An empty conversation."""
-    made = Conversation.objects.create(
-        user=_caller(request), title=body.title.strip(), model=_model(body.model)
-    )
-    return 201, conversation_out(_own(_caller(request), made.pk))
+    user = _caller(request)
+    made = Conversation.objects.create(user=user, title=body.title.strip(), model=_model(body.model))
+    notify(user.pk, "conversation", conversation=str(made.pk), title=made.title)
+    return Status(201, conversation_out(_own(user, made.pk)))
 
 
 @router.get("conversations/{uuid:conversation_id}", response=ConversationOut)
@@ -77,28 +79,27 @@ def change_conversation(
     user = _caller(request)
     conversation = _own(user, conversation_id)
     given = body.dict(exclude_unset=True, exclude_none=True)
+    if body.model is not None:
+        given["model"] = _model(body.model)
     if body.branch is not None:
-        message = Message.objects.filter(pk=body.branch, conversation=conversation).first()
-        if message is None:
-            raise not_found("message")
-        tree.choose_branch(conversation, message)
-    if "model" in given:
-        conversation.model = _model(body.model)
-    for name in ("title", "pinned", "archived"):
-        if name in given:
-            setattr(conversation, name, given[name])
-    conversation.save(update_fields=["model", "title", "pinned", "archived"])
+        given["tip_id"] = tree.tip_below(_message_in(conversation, given.pop("branch")))
+    for name, value in given.items():
+        setattr(conversation, name, value)
+    conversation.save(update_fields=given)
     notify(user.pk, "conversation", conversation=str(conversation.pk), title=conversation.title)
     return conversation_out(conversation)
 
 
 @router.delete("conversations/{uuid:conversation_id}", response={204: None})
-def delete_conversation(request: HttpRequest, conversation_id: UUID) -> tuple[int, None]:
+def delete_conversation(request: HttpRequest, conversation_id: UUID) -> Status[None]:
     """Delete a conversation and all its messages, for good. What it cost stays in the statement."""
     user = _caller(request)
-    _own(user, conversation_id).delete()
+    with transaction.atomic():
+        # Whoever opens or closes a turn waits here: none comes to point at what is being deleted.
+        ledger.locked_wallet_of(user)
+        _own(user, conversation_id).delete()
     notify(user.pk, "conversation", conversation=str(conversation_id), deleted=True)
-    return 204, None
+    return Status(204, None)
 
 
 @router.get("conversations/{uuid:conversation_id}/messages", response=Page)
@@ -122,10 +123,7 @@ def conversations_page(user: User, listing: Listing) -> Page:
 def messages_page(conversation: Conversation, page: MessagePage) -> Page:
     tip = conversation.tip_id
     if page.before is not None:
-        below = Message.objects.filter(pk=page.before, conversation=conversation).first()
-        if below is None:
-            raise not_found("message")
-        tip = below.parent_id
+        tip = _message_in(conversation, page.before).parent_id
     messages = tree.branch(tip, limit=page.limit)
     more = bool(messages) and messages[0].parent_id is not None
     items: list[MessageOut] = messages_out(messages)
@@ -142,6 +140,13 @@ def _own(user: User, conversation_id: UUID) -> Conversation:
     if conversation is None:
         raise not_found("conversation")
     return conversation
+
+
+def _message_in(conversation: Conversation, message_id: UUID) -> Message:
+    message = Message.objects.filter(pk=message_id, conversation=conversation).first()
+    if message is None:
+        raise not_found("message")
+    return message
 
 
 def _model(wanted: str | None) -> LanguageModel | None:

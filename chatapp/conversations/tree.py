@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
-from chatapp.conversations.models import Conversation, Message
+from chatapp.conversations.models import Message
 
 UP = """
 WITH RECURSIVE branch AS (
@@ -59,9 +59,3 @@ def siblings(messages: list[Message]) -> dict[UUID | None, list[UUID]]:
     ):
         found[parent].append(child)
     return found
-
-
-def choose_branch(conversation: Conversation, message: Message) -> None:
-    """Show the branch that `message` is on."""
-    conversation.tip_id = tip_below(message)
-    conversation.save(update_fields=["tip"])

@@ -98,8 +98,8 @@ class PostgresServer(Program):
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": "300",
+            # Of what was committed, neither being off loses anything to a kill: the kernel has it by then.
             "fsync": careful,
-            "synchronous_commit": careful,
             "full_page_writes": careful,
             # The application expects and answers its constraint violations: they are no news.
             "log_min_messages": "fatal",

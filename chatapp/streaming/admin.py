@@ -9,6 +9,7 @@ from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
@@ -105,7 +106,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         """The records that the filters leave, added up per day, model or user."""
         self._require(group)
         response = self.changelist_view(request, {"group": group, "title": f"Usage per {group}"})
-        if found := _found(response):
+        if (found := _found(response)) and isinstance(response, TemplateResponse):
             lines = list(islice(usage_report.grouped(found["cl"].queryset, group), LINES_SHOWN + 1))
             csv = reverse("admin:streaming_usagerecord_csv", args=[group])
             found |= {
@@ -137,8 +138,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
 def _found(response: HttpResponse) -> dict[str, Any] | None:
     """What a list's page is about to show; None when Django answers with something else, such as a redirect."""
-    context = getattr(response, "context_data", None)
-    return context if context and "cl" in context else None
+    if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+        return response.context_data
+    return None
 
 
 def _tabs(request: HttpRequest) -> list[dict[str, Any]]:

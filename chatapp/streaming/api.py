@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Query, Router, Schema, Status
 
 from accounts.models import User
 from billing.credits import as_string
@@ -26,6 +26,8 @@ from chatapp.streaming.sse import EventStream
 router = Router(tags=["turns"])
 
 LONGEST_TEXT = 400_000
+# Before there was anything to use; beyond it lies the edge of what dates can be.
+EARLIEST_DAY = date(2000, 1, 1)
 
 
 class NewTurn(Schema):
@@ -70,21 +72,21 @@ async def turn_events(request: HttpRequest, turn_id: UUID, after: str | None = N
 
 
 @router.post("turns/{uuid:turn_id}/stop", response={202: dict[str, Any]})
-async def stop_turn(request: HttpRequest, turn_id: UUID) -> tuple[int, dict[str, Any]]:
+async def stop_turn(request: HttpRequest, turn_id: UUID) -> Status[dict[str, Any]]:
     """Stop an answer, wherever it is being written. What was written so far is kept and charged."""
     turn = await in_db(_ask_database_to_stop, request.auth, turn_id)  # type: ignore[attr-defined]
     if turn_id in live.here:
         live.here[turn_id].leave("stopped")
     elif turn.state == Turn.State.RUNNING:
         await ask_to_stop(turn_id)
-    return 202, {"id": str(turn_id), "state": turn.state}
+    return Status(202, {"id": str(turn_id), "state": turn.state})
 
 
 class Span(Schema):
     """Whole days in UTC, both included; the last 30 when left out."""
 
-    from_: date | None = Field(None, alias="from")
-    to: date | None = None
+    from_: date | None = Field(None, alias="from", ge=EARLIEST_DAY)
+    to: date | None = Field(None, ge=EARLIEST_DAY)
     group: Literal["day", "model", "conversation"] = "day"
 
 
@@ -133,8 +135,8 @@ def _ask_database_to_stop(user: User, turn_id: UUID) -> Turn:
 def _usage(user: User, begin: date, to: date, group: str) -> list[dict[str, Any]]:
     records = UsageRecord.objects.filter(
         user=user,
-        ended_at__gte=datetime.combine(begin, time(), UTC),
-        ended_at__lt=datetime.combine(to + timedelta(days=1), time(), UTC),
+        ended_at__gte=datetime.combine(begin, time.min, UTC),
+        ended_at__lte=datetime.combine(to, time.max, UTC),
     )
     keys: dict[str, Any] = {
         "day": TruncDate("ended_at"),

@@ -5,7 +5,7 @@ from billing.audit import Rule
 
 TURN_HOLD = Rule(
     "turn_hold",
-    "A running turn has a pending hold of its price, an ended one has it settled or released, and no hold is without its turn.",
+    "A running turn has its hold pending, an ended one has it settled or released, and no hold is without its turn.",
     """
     SELECT COALESCE('turn ' || t.id, 'hold ' || h.id),
         CASE WHEN t.id IS NULL THEN 'a turn'
@@ -34,16 +34,18 @@ TURN_CHARGE = Rule(
     "turn_charge",
     "What a turn says was charged, and overrun, is what the ledger moved for it.",
     """
-    SELECT concat('turn ', t.id),
-        concat('charged ', COALESCE(moved.charged, 0), ', overrun ', COALESCE(moved.overrun, 0)),
+    SELECT DISTINCT concat('turn ', t.id),
+        (
+            SELECT concat(
+                'charged ', COALESCE(sum(amount) FILTER (WHERE kind = 'charge'), 0),
+                ', overrun ', COALESCE(sum(amount) FILTER (WHERE kind = 'overrun'), 0)
+            ) FROM billing_transfer WHERE hold_id = t.id
+        ),
         concat('charged ', t.charged, ', overrun ', t.overrun)
     FROM conversations_turn t
-    LEFT JOIN (
-        SELECT hold_id, sum(amount) FILTER (WHERE kind = 'charge') AS charged,
-            sum(amount) FILTER (WHERE kind = 'overrun') AS overrun
-        FROM billing_transfer WHERE kind IN ('charge', 'overrun') GROUP BY hold_id
-    ) moved ON moved.hold_id = t.id
-    WHERE t.charged <> COALESCE(moved.charged, 0) OR t.overrun <> COALESCE(moved.overrun, 0)
+    LEFT JOIN billing_transfer charge ON charge.hold_id = t.id AND charge.kind = 'charge'
+    LEFT JOIN billing_transfer overrun ON overrun.hold_id = t.id AND overrun.kind = 'overrun'
+    WHERE t.charged <> COALESCE(charge.amount, 0) OR t.overrun <> COALESCE(overrun.amount, 0)
     """,
 )
 

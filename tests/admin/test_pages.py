@@ -36,7 +36,12 @@ def places(committed_db: None, alice: User) -> list[str]:
         f"billing/account/{wallet_of(alice).pk}/change/",
         f"billing/hold/{turn.pk}/change/",
         f"billing/price/{turn.price_id}/change/",
-        *("billing/price/add/", "billing/pack/add/", "billing/languagemodel/claude-sonnet-5-5/change/"),
+        *(
+            "billing/price/add/",
+            "billing/pack/add/",
+            "auth/group/add/",
+            "billing/languagemodel/claude-sonnet-5-5/change/",
+        ),
     ]
 
 

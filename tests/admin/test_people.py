@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import check_password
+from django.contrib.auth.models import Group
 from django.test import Client
 
 from accounts.models import ApiKey, User
@@ -119,6 +120,18 @@ def test_staff_who_may_change_people_cannot_change_staff_or_make_some(
     assert alice.name == "A."
     assert not alice.is_staff
     assert not alice.is_superuser
+
+
+def test_staff_give_themselves_no_rights_through_a_group(clerk: User) -> None:
+    group = Group.objects.create(name="clerks")
+    allow(clerk, "auth.view_group", "auth.add_group", "auth.change_group", "auth.delete_group")
+    desk = browser_of(clerk)
+    assert desk.get("/admin/auth/group/").status_code == 200
+    assert desk.post("/admin/auth/group/add/", {"name": "kings"}).status_code == 403
+    for rest in ("change/", "delete/"):
+        answer = desk.post(f"/admin/auth/group/{group.pk}/{rest}", {"name": "kings", "post": "yes"})
+        assert answer.status_code == 403
+    assert Group.objects.filter(name="clerks").exists()
 
 
 def test_keys_are_shown_without_secret_and_revoked_once(desk: Client, alice: User, operator: User) -> None:

@@ -82,7 +82,7 @@ def sql(statement: str, *params: object) -> list[tuple[Any, ...]]:
 @contextmanager
 def refused(because: str) -> Iterator[None]:
     """PostgreSQL refuses what is inside, at once or at the commit, in these words (a regular expression)."""
-    with pytest.raises(DatabaseError, match=because), transaction.atomic():
+    with pytest.raises(DatabaseError, match=because), transaction.atomic():  # noqa: PT012
         yield
         commit_would_follow()
 

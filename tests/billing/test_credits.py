@@ -36,7 +36,8 @@ def test_there_and_back_is_the_same(microcredits: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("credits", "microcredits"), [("1", 1_000_000), ("1E+3", 1_000_000_000), ("0.5000000000", 500_000), ("-2.5", -2_500_000)]
+    ("credits", "microcredits"),
+    [("1", 1_000_000), ("1E+3", 1_000_000_000), ("0.5000000000", 500_000), ("-2.5", -2_500_000)],
 )
 def test_any_exact_decimal_will_do(credits: str, microcredits: int) -> None:
     assert to_microcredits(Decimal(credits)) == microcredits

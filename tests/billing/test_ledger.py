@@ -284,7 +284,9 @@ def test_the_last_credits_are_spent_once_even_by_statements_that_lock_nothing(
     """PostgreSQL keeps the rule alone, without our code's care to lock the wallet first."""
     wallet, price = wallet_of(alice), WELCOME // 2 + 1
 
-    begun = at_once([partial(open_turn, alice, price, hold=partial(Hold.objects.create, account=wallet))] * 12)
+    begun = at_once(
+        [partial(open_turn, alice, price, hold=partial(Hold.objects.create, account=wallet))] * 12
+    )
 
     assert Counter(map(type, begun)) == {uuid.UUID: 1, IntegrityError: 11}
     assert has(alice) == (WELCOME, price)
@@ -296,7 +298,9 @@ def test_the_last_credits_are_spent_once_even_by_statements_that_lock_nothing(
 def test_holds_that_all_fit_are_all_made_at_once(committed_db: None, alice: User) -> None:
     begun = at_once([partial(open_turn, alice, 5 * CREDIT)] * 20)
     assert has(alice) == (WELCOME, WELCOME)
-    assert at_once([partial(close_turn, turn, 2 * CREDIT) for turn in begun]) == [Settlement(2 * CREDIT, 0)] * 20
+    assert (
+        at_once([partial(close_turn, turn, 2 * CREDIT) for turn in begun]) == [Settlement(2 * CREDIT, 0)] * 20
+    )
     assert has(alice) == (60 * CREDIT, 0)
 
 
@@ -386,4 +390,6 @@ def test_everything_at_once_neither_deadlocks_nor_breaks_the_books(
         wallet = wallet_of(person)
         moves = ledger.statement(wallet).values_list("credit_id", "amount")
         assert wallet.held == 0
-        assert wallet.balance == sum(amount if credit == wallet.pk else -amount for credit, amount in moves) >= 0
+        assert (
+            wallet.balance == sum(amount if credit == wallet.pk else -amount for credit, amount in moves) >= 0
+        )

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
 from accounts.models import User
 from billing import ledger
@@ -13,6 +13,9 @@ from tests.billing.books import CREDIT, commit_would_follow, give, order, pay, r
 
 WELCOME = 100 * CREDIT
 ONLY_APPENDED = "the ledger is append-only"
+
+COLUMNS = "key, kind, debit_id, credit_id, amount, balance_after, reason, made_by"
+INSERT = f"INSERT INTO public.billing_transfer ({COLUMNS})"
 
 
 @pytest.fixture
@@ -58,8 +61,8 @@ def transfer(
     conflict: str = "",
 ) -> None:
     sql(
-        "INSERT INTO billing_transfer (key, kind, debit_id, credit_id, amount, balance_after, hold_id, order_id, reason, made_by)"
-        f" VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, '') {conflict}",
+        f"INSERT INTO public.billing_transfer ({COLUMNS}, hold_id, order_id)"
+        f" VALUES (%s, %s, %s, %s, %s, %s, %s, '', %s, %s) {conflict}",
         *(
             key or uuid.uuid4().hex,
             kind,
@@ -67,9 +70,9 @@ def transfer(
             credit,
             amount,
             balance_after,
+            reason,
             hold,
             order and order.pk,
-            reason,
         ),
     )
 
@@ -167,7 +170,7 @@ def test_a_transfer_and_its_lie_in_one_statement_are_refused(wallet: Account) ->
     for written in (WELCOME + 1000, WELCOME + 999, WELCOME):
         with refused("by its newest transfer|balance_after is"):
             sql(
-                "WITH forged AS (INSERT INTO billing_transfer (key, kind, debit_id, credit_id, amount, balance_after, reason, made_by)"
+                f"WITH forged AS ({INSERT}"
                 " VALUES ('forged', 'adjustment', %s, %s, 1, %s, 'forged', '') RETURNING balance_after)"
                 " UPDATE billing_account SET balance = %s FROM forged WHERE id = %s",
                 *(house("adjustments"), wallet.pk, WELCOME + 1000, written, wallet.pk),
@@ -175,17 +178,17 @@ def test_a_transfer_and_its_lie_in_one_statement_are_refused(wallet: Account) ->
     assert balances(wallet) == (WELCOME, 0)
 
 
+def shadow(table: str) -> None:
+    """A temporary table by a ledger's name, with all its rows: what an unqualified name means from now on."""
+    sql(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING DEFAULTS)")
+    sql(f"INSERT INTO pg_temp.{table} SELECT * FROM public.{table}")
+
+
 @pytest.mark.parametrize("table", ["billing_account", "billing_hold", "billing_transfer"])
 def test_a_temporary_table_is_not_taken_for_the_ledger(wallet: Account, table: str) -> None:
     adjustments = house("adjustments")
-    sql(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING DEFAULTS)")
-    sql(f"INSERT INTO pg_temp.{table} OVERRIDING SYSTEM VALUE SELECT * FROM public.{table}")
-    with transaction.atomic():
-        sql(
-            "INSERT INTO public.billing_transfer (key, kind, debit_id, credit_id, amount, balance_after, reason, made_by)"
-            " VALUES ('real', 'adjustment', %s, %s, 1, %s, 'real', '')",
-            *(adjustments, wallet.pk, WELCOME + 1),
-        )
+    shadow(table)
+    transfer("adjustment", adjustments, wallet.pk, 1, WELCOME + 1)
     sql(
         "INSERT INTO public.billing_hold (id, account_id, amount, state) VALUES (gen_random_uuid(), %s, 5, 'pending')",
         wallet.pk,
@@ -193,8 +196,20 @@ def test_a_temporary_table_is_not_taken_for_the_ledger(wallet: Account, table: s
     assert sql("SELECT balance, held FROM public.billing_account WHERE id = %s", wallet.pk) == [
         (WELCOME + 1, 5)
     ]
-    with refused("by its newest transfer"):
-        sql("UPDATE public.billing_account SET balance = 0 WHERE id = %s", wallet.pk)
+
+
+def test_what_is_forged_in_a_temporary_table_is_not_believed(wallet: Account) -> None:
+    hold_id = hold(wallet, 10)
+    shadow("billing_transfer")
+    shadow("billing_hold")
+    sql("UPDATE pg_temp.billing_transfer SET balance_after = 7")
+    sql("UPDATE pg_temp.billing_hold SET amount = 7")
+    for column in ("balance", "held"):
+        with refused("a balance of 7 is refused|holding 7 is refused"):
+            sql(f"UPDATE public.billing_account SET {column} = 7 WHERE id = %s", wallet.pk)
+    sql("UPDATE pg_temp.billing_transfer SET kind = 'charge', hold_id = %s", hold_id)
+    with refused("a hold is charged in the transaction that settles it"):
+        sql("UPDATE public.billing_hold SET state = 'settled', ended_at = now() WHERE id = %s", hold_id)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +254,11 @@ def test_a_transfer_cannot_tell_another_balance(wallet: Account, balance_after: 
         transfer("adjustment", house("adjustments"), wallet.pk, 5, balance_after)
 
 
+def test_a_transfer_that_empties_a_wallet_says_so(wallet: Account) -> None:
+    with refused("balance_after is <NULL>, the wallet has 0"):
+        transfer("adjustment", wallet.pk, house("adjustments"), WELCOME, None)
+
+
 def test_a_transfer_within_the_house_tells_no_balance(wallet: Account) -> None:
     with refused("balance_after is 5, the wallet has <NULL>"):
         transfer("overrun", house("overruns"), house("usage"), 5, 5, hold=hold(wallet))
@@ -254,8 +274,7 @@ def test_an_amount_is_positive(wallet: Account, amount: int) -> None:
 def test_an_amount_is_a_number_that_fits(wallet: Account, amount: str) -> None:
     with refused("NaN|infinity|out of range|not-null"):
         sql(
-            "INSERT INTO billing_transfer (key, kind, debit_id, credit_id, amount, balance_after, reason, made_by)"
-            f" VALUES ('k', 'adjustment', %s, %s, {amount}, 0, 'r', '')",
+            f"{INSERT} VALUES ('k', 'adjustment', %s, %s, {amount}, 0, 'r', '')",
             *(house("adjustments"), wallet.pk),
         )
 
@@ -301,12 +320,12 @@ def test_each_kind_of_transfer_has_its_two_accounts(
     wallets = {"wallet": wallet.pk, "other": other.pk}
     debit, credit = (wallets.get(name) or house(name) for name in (payer, payee))
     after = WELCOME + 1 if payee == "wallet" else WELCOME - 1
-    with refused(f"a {kind} does not run from"):
+    with refused(f"no {kind} runs from"):
         transfer(kind, debit, credit, 1, after, hold=hold(wallet), order=order(wallet.user, 1))
 
 
 def test_a_transfer_needs_two_accounts_that_exist(wallet: Account) -> None:
-    with refused("does not run from <NULL> to wallet"):
+    with refused("no adjustment runs from <NULL> to wallet"):
         transfer("adjustment", 0, wallet.pk, 1, WELCOME + 1)
     with refused("transfer_has_two_accounts"):
         transfer("adjustment", wallet.pk, wallet.pk, 1, WELCOME)
@@ -340,17 +359,15 @@ def test_a_repeated_key_moves_nothing_even_when_the_conflict_is_hushed(wallet: A
 
 def test_the_order_of_transfers_is_not_chosen(wallet: Account) -> None:
     values = f"'adjustment', {house('adjustments')}, {wallet.pk}, 1, {WELCOME + 1}, 'r', '')"
-    columns = "(id, key, kind, debit_id, credit_id, amount, balance_after, reason, made_by)"
     with refused("cannot insert a non-DEFAULT value"):
-        sql(f"INSERT INTO billing_transfer {columns} VALUES (1000000000, 'k', {values}")
+        sql(f"INSERT INTO billing_transfer (id, {COLUMNS}) VALUES (1000000000, 'k', {values}")
     with refused("by its newest transfer"):
-        sql(f"INSERT INTO billing_transfer {columns} OVERRIDING SYSTEM VALUE VALUES (-1, 'k', {values}")
+        sql(f"INSERT INTO billing_transfer (id, {COLUMNS}) OVERRIDING SYSTEM VALUE VALUES (-1, 'k', {values}")
 
 
 def test_one_statement_moves_many_wallets_but_each_once(wallet: Account, other: Account) -> None:
     many = (
-        "INSERT INTO billing_transfer (key, kind, debit_id, credit_id, amount, balance_after, reason, made_by)"
-        " SELECT concat(id, '-', n), 'adjustment', %s, id, 3, balance + 3 * n, 'for all', ''"
+        f"{INSERT} SELECT concat(id, '-', n), 'adjustment', %s, id, 3, balance + 3 * n, 'for all', ''"
         " FROM billing_account, generate_series(1, %s) n WHERE id IN (%s, %s)"
     )
     sql(many, house("adjustments"), 1, wallet.pk, other.pk)
@@ -360,14 +377,13 @@ def test_one_statement_moves_many_wallets_but_each_once(wallet: Account, other: 
 
 
 def test_copy_is_held_to_the_same_rules(wallet: Account) -> None:
-    columns = "key, kind, debit_id, credit_id, amount, balance_after, reason, made_by"
     adjustments = house("adjustments")
 
     def copy(key: str, balance_after: int) -> None:
         with (
             connection.wrap_database_errors,
             connection.cursor() as cursor,
-            cursor.copy(f"COPY billing_transfer ({columns}) FROM STDIN") as rows,
+            cursor.copy(f"COPY billing_transfer ({COLUMNS}) FROM STDIN") as rows,
         ):
             rows.write_row((key, "adjustment", adjustments, wallet.pk, 5, balance_after, "copied", ""))
 
@@ -523,7 +539,7 @@ def test_a_hold_ends_once(wallet: Account, state: str) -> None:
     end(hold_id, "released")
     with refused("a hold ends once"):
         sql(
-            "UPDATE billing_hold SET state = %s, ended_at = CASE WHEN %s = 'pending' THEN NULL ELSE now() END WHERE id = %s",
+            "UPDATE billing_hold SET state = %s, ended_at = CASE WHEN %s <> 'pending' THEN now() END WHERE id = %s",
             *(state, state, hold_id),
         )
 

@@ -30,9 +30,17 @@ def price_of(model: str) -> Price:
 
 def price(**fields: str | int | None) -> Price:
     """A row of the price book that is not in it; what is not said is Sonnet's."""
-    usd = {"input": "2", "output": "10", "cache_write_5m": "2.50", "cache_write_1h": "4", "cache_read": "0.10"}
+    usd = {
+        "input": "2",
+        "output": "10",
+        "cache_write_5m": "2.50",
+        "cache_write_1h": "4",
+        "cache_read": "0.10",
+    }
     facts = {**{f"{name}_usd": amount for name, amount in usd.items()}, **fields}
-    return Price(**{name: Decimal(value) if isinstance(value, str) else value for name, value in facts.items()})
+    return Price(
+        **{name: Decimal(value) if isinstance(value, str) else value for name, value in facts.items()}
+    )
 
 
 # --- The price book, by hand -----------------------------------------------------------------------------
@@ -109,7 +117,12 @@ def test_haiku_costs_more_above_a_hundred_thousand_tokens(db: None, usage: Usage
         ({"markup": "0.5"}, Usage(1_000, 500), 350_000, 700_000),
         ({"markup": "1.0001"}, Usage(1), 201, 200),  # 200.02
         ({"flat_fee": "0.25"}, Usage(1_000, 500), 950_000, 700_000),
-        ({"flat_fee": "0.25", "markup": "2"}, Usage(1_000, 500), 1_650_000, 700_000),  # the fee is not marked up
+        (
+            {"flat_fee": "0.25", "markup": "2"},
+            Usage(1_000, 500),
+            1_650_000,
+            700_000,
+        ),  # the fee is not marked up
         ({"flat_fee": "0.000001"}, Usage(), 1, 0),
         ({}, Usage(), 0, 0),
         # Rounded once, up: three tenths are one, and not one for each of three classes.
@@ -140,7 +153,9 @@ def test_the_worst_case_by_hand(db: None, model: str, prompt_tokens: int, microc
     assert pricing.worst_case(prompt_tokens=prompt_tokens, max_tokens=256, price=row) == microcredits
     afforded = pricing.affordable_tokens(available=microcredits, prompt_tokens=prompt_tokens, price=row)
     assert afforded == 256
-    assert pricing.affordable_tokens(available=microcredits - 1, prompt_tokens=prompt_tokens, price=row) == 255
+    assert (
+        pricing.affordable_tokens(available=microcredits - 1, prompt_tokens=prompt_tokens, price=row) == 255
+    )
 
 
 def test_a_balance_that_does_not_pay_the_prompt_affords_less_than_nothing() -> None:
@@ -193,7 +208,10 @@ def exact(usage: Usage, row: Price) -> Fraction:
     dear = row.tier_tokens is not None and usage.prompt_tokens > row.tier_tokens
     prefix = "tier_" if dear else ""
     return sum(
-        (getattr(usage, f"{name}_tokens") * Fraction(getattr(row, f"{prefix}{name}_usd")) * 100 for name in CLASSES),
+        (
+            getattr(usage, f"{name}_tokens") * Fraction(getattr(row, f"{prefix}{name}_usd")) * 100
+            for name in CLASSES
+        ),
         start=Fraction(0),
     )
 
@@ -317,7 +335,7 @@ def test_a_price_that_would_mint_credits_is_refused(model: LanguageModel, assign
     row.model, row.effective_from = model, Now()
     row.save()
     with (
-        pytest.raises(IntegrityError, match="prices_are_not_negative|a_tier_has_all_its_prices"),
+        pytest.raises(IntegrityError, match=r"prices_are_not_negative|a_tier_has_all_its_prices"),
         transaction.atomic(),
     ):
         sql(f"UPDATE billing_price SET {assignment} WHERE model_id = 'm'")

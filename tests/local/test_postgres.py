@@ -80,15 +80,24 @@ def test_no_permission_is_changed_on_what_was_there(directory: Path, start: Star
     assert [folder.stat().st_mode for folder in above] == before
 
 
-def test_the_data_outlives_a_stop_and_a_kill(start: Start) -> None:
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_was_committed_outlives_a_kill(directory: Path, durable: bool) -> None:
+    server = PostgresServer(directory, mark=servers.running.mark, port=free_port(), durable=durable)
+    server.start()
+    wait_until(server.ready, "PostgreSQL takes connections")
+    write_a_row(server)
+    server.kill()
+    server.start()
+    wait_until(server.ready, "it serves on the same port again")
+    assert ask(server, "SELECT answer FROM kept") == 42
+    server.stop()
+
+
+def test_the_data_outlives_a_stop(start: Start) -> None:
     first = start()
     write_a_row(first)
     first.stop()
     second = start()
-    assert ask(second, "SELECT answer FROM kept") == 42
-    second.kill()
-    second.start()
-    wait_until(second.ready, "it serves on the same port again")
     assert ask(second, "SELECT answer FROM kept") == 42
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +65,15 @@ async def test_usage_is_the_last_total_and_never_a_sum(demo: DemoClaude, claude:
     finished = (await answer(claude))[-1]
 
     assert finished == Finished("end_turn", Usage(10, 20, 30, 40, 50))
+
+
+def test_totals_replace_what_was_known_and_keep_what_they_do_not_tell() -> None:
+    first = anthropic.input_usage(SimpleNamespace(input_tokens=10, cache_creation_input_tokens=9))
+
+    assert first == Usage(input_tokens=10, cache_write_5m_tokens=9)
+    assert anthropic.with_totals(first, SimpleNamespace(output_tokens=3)) == replace(first, output_tokens=3)
+    assert anthropic.with_totals(first, None) == first
+    assert anthropic.input_usage(None) == Usage()
 
 
 async def test_thinking_comes_apart_from_the_answer(demo: DemoClaude, claude: Claude) -> None:

@@ -108,11 +108,11 @@ class Answer:
                     case "thinking_delta":
                         return Thought(printable(event.delta.thinking))
             case "message_start":
-                self._usage = input_usage(event.message.usage)
+                self._usage = input_usage(getattr(event.message, "usage", None))
                 return Accepted(self._usage, self._request_id)
             case "message_delta":
                 self._stop_reason = event.delta.stop_reason or self._stop_reason
-                self._usage = with_totals(self._usage, event.usage)
+                self._usage = with_totals(self._usage, getattr(event, "usage", None))
             case "message_stop":
                 self._stopped = True
         return None
@@ -126,38 +126,40 @@ class Answer:
 
 def input_usage(reported: Any) -> Usage:
     """`message_start`: exact input and cache numbers; its output is a placeholder and is left out."""
-    split = reported.cache_creation
-    written = reported.cache_creation_input_tokens or 0
-    written_1h = (split.ephemeral_1h_input_tokens or 0) if split is not None else 0
+    written = _number(reported, "cache_creation_input_tokens", 0)
+    written_1h = min(
+        written, _number(getattr(reported, "cache_creation", None), "ephemeral_1h_input_tokens", 0)
+    )
     return Usage(
-        input_tokens=count(reported.input_tokens),
-        cache_read_tokens=count(reported.cache_read_input_tokens or 0),
-        cache_write_5m_tokens=count(written - written_1h),
-        cache_write_1h_tokens=count(written_1h),
+        input_tokens=_number(reported, "input_tokens", 0),
+        cache_read_tokens=_number(reported, "cache_read_input_tokens", 0),
+        cache_write_5m_tokens=written - written_1h,
+        cache_write_1h_tokens=written_1h,
     )
 
 
 def with_totals(before: Usage, reported: Any) -> Usage:
     """`message_delta`: totals so far, which replace what was known and are never added to it.
 
-    It may repeat the input and cache numbers, without the split of cache writes; the split stands as
-    `message_start` gave it unless the total differs.
+    It may repeat the input and cache numbers, without the split of cache writes: what `message_start` gave as
+    written for an hour stays so, as far as the total allows.
     """
-    if reported is None:
-        return before
-    written = reported.cache_creation_input_tokens
-    if written is None or written == before.cache_write_5m_tokens + before.cache_write_1h_tokens:
-        written_5m, written_1h = before.cache_write_5m_tokens, before.cache_write_1h_tokens
-    else:
-        written_1h = min(before.cache_write_1h_tokens, written)
-        written_5m = written - written_1h
+    written_before = before.cache_write_5m_tokens + before.cache_write_1h_tokens
+    written = _number(reported, "cache_creation_input_tokens", written_before)
+    written_1h = min(before.cache_write_1h_tokens, written)
     return Usage(
-        input_tokens=count(_latest(reported.input_tokens, before.input_tokens)),
-        output_tokens=count(_latest(reported.output_tokens, before.output_tokens)),
-        cache_read_tokens=count(_latest(reported.cache_read_input_tokens, before.cache_read_tokens)),
-        cache_write_5m_tokens=count(written_5m),
-        cache_write_1h_tokens=count(written_1h),
+        input_tokens=_number(reported, "input_tokens", before.input_tokens),
+        output_tokens=_number(reported, "output_tokens", before.output_tokens),
+        cache_read_tokens=_number(reported, "cache_read_input_tokens", before.cache_read_tokens),
+        cache_write_5m_tokens=written - written_1h,
+        cache_write_1h_tokens=written_1h,
     )
+
+
+def _number(reported: Any, name: str, before: int) -> int:
+    """A count as reported, or as it was known before where nothing is reported."""
+    tokens = getattr(reported, name, None)
+    return before if tokens is None else count(tokens)
 
 
 def count(tokens: Any) -> int:
@@ -200,7 +202,3 @@ def _retry_after(error: anthropic.APIStatusError) -> float | None:
         return max(0.0, float(error.response.headers.get("retry-after", "")))
     except ValueError:
         return None
-
-
-def _latest(reported: int | None, before: int) -> int:
-    return before if reported is None else reported

@@ -25,7 +25,10 @@ class Command(BaseCommand):
 
 
 def _as_text(report: Report) -> str:
-    lines = [str(row) for rows in report.broken.values() for row in rows]
+    lines = []
+    for rule in RULES:
+        if rows := report.broken[rule.name]:
+            lines += [f"# {rule.says}", *map(str, rows), ""]
     if lines:
         lines += ["Amounts above are microcredits.", ""]
     lines += [
@@ -36,6 +39,8 @@ def _as_text(report: Report) -> str:
         f"rules                {sum(not rows for rows in report.broken.values())} of {len(report.broken)} hold",
         f"time taken           {report.seconds:.1f} s",
     ]
+    if report.ok:
+        lines.append("The books are right.")
     return "\n".join(lines)
 
 

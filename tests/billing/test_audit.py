@@ -1,0 +1,582 @@
+"""The audit: right books pass, and each way to break them is seen, in the row where it is."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
+
+from accounts.models import User
+from billing import audit
+from billing.audit import Rule
+from billing.models import Account, Order, StripeEvent, Transfer
+from chatapp.conversations.models import Turn
+from chatapp.streaming.audit import RULES
+from tests.billing.books import CREDIT, close_turn, commit_would_follow, open_turn, order, pay, sql, wallet_of
+
+# Alice's turns: what was held for them, and what they cost.
+HELD, PRICE = 1_000, 400
+BOUGHT = 500
+
+
+@dataclass
+class Books:
+    """Right books with one of everything that can happen in them, all of it alice's."""
+
+    alice: User
+    bob: User
+    wallet: Account
+    bobs: Account
+    bought: Order
+    unpaid: Order
+    settled: uuid.UUID
+    overrun: uuid.UUID
+    failed: uuid.UUID
+    running: uuid.UUID
+
+    def transfer(self, key: str) -> int:
+        return Transfer.objects.get(key=key).pk
+
+    @property
+    def balance(self) -> int:
+        self.wallet.refresh_from_db()
+        return self.wallet.balance
+
+    def move(self, wallet: Account, change: int, kind: str, house: str, **fields: object) -> int:
+        """A transfer that no trigger looks at, with the balance it should have told and made: the transfer's id."""
+        other = Account.objects.get(kind=house)
+        debit, credit = (other, wallet) if change > 0 else (wallet, other)
+        wallet.refresh_from_db()
+        after = wallet.balance + change
+        Account.objects.filter(pk=wallet.pk).update(balance=after)
+        return Transfer.objects.create(
+            key=uuid.uuid4().hex,
+            kind=kind,
+            debit=debit,
+            credit=credit,
+            amount=abs(change),
+            balance_after=after,
+            reason="unseen",
+            **fields,
+        ).pk
+
+
+@pytest.fixture
+def books(alice: User, bob: User) -> Books:
+    bought = order(alice, BOUGHT)
+    pay(bought)
+    settled, overrun, failed, running = (open_turn(alice, HELD) for _ in range(4))
+    close_turn(settled, PRICE)
+    close_turn(overrun, HELD + 7)
+    close_turn(failed, 0)
+    wallet = wallet_of(alice)
+    return Books(
+        alice, bob, wallet, wallet_of(bob), bought, order(alice, 9), settled, overrun, failed, running
+    )
+
+
+def lines() -> set[str]:
+    """Every broken row that the audit finds now."""
+    return {str(row) for rows in audit.prove(RULES).broken.values() for row in rows}
+
+
+@pytest.fixture
+def found(books: Books) -> Callable[[], set[str]]:
+    """`found()`: what has been broken since, by statements that no trigger and no foreign key looked at."""
+    before = lines()
+    commit_would_follow()
+    sql("SET LOCAL session_replication_role = replica")
+    return lambda: lines() - before
+
+
+Found = Callable[[], set[str]]
+
+
+def test_right_books_have_no_broken_row(books: Books) -> None:
+    report = audit.prove(RULES)
+    touched = {books.wallet.pk, books.settled, books.overrun, books.failed, books.running, books.bought.pk}
+    assert not [
+        row
+        for rows in report.broken.values()
+        for row in rows
+        if any(str(row_id) in row.row for row_id in touched)
+    ]
+    assert set(report.broken) == {rule.name for rule in RULES}
+    assert report.transfers == Transfer.objects.count()
+    assert report.pending_holds >= 1
+    assert report.held >= HELD
+
+
+# --- Balances --------------------------------------------------------------------------------------------
+
+
+def test_a_balance_that_is_not_the_sum_of_its_transfers(books: Books, found: Found) -> None:
+    right = books.balance
+    sql("UPDATE billing_account SET balance = balance + 5 WHERE id = %s", books.wallet.pk)
+    assert found() == {
+        f"balance: account {books.wallet.pk}: expected {right}, found {right + 5}",
+        "sum: all accounts: expected 0, found 5",
+    }
+
+
+def test_a_transfer_that_is_gone(books: Books, found: Found) -> None:
+    right, gone = books.balance, books.transfer(f"purchase:{books.bought.pk}")
+    after = books.transfer(f"charge:{books.settled}")
+    sql("DELETE FROM billing_transfer WHERE id = %s", gone)
+    welcome = 100 * CREDIT
+    assert found() == {
+        f"balance: account {books.wallet.pk}: expected {right - BOUGHT}, found {right}",
+        f"sum: all accounts: expected 0, found {BOUGHT}",
+        f"chain: transfer {after}: expected {welcome - PRICE}, found {welcome - PRICE + BOUGHT}",
+        f"purchase: order {books.bought.pk}: expected one purchase of {BOUGHT} by {books.alice.pk}, found none",
+    }
+
+
+def test_an_amount_that_was_changed(books: Books, found: Found) -> None:
+    right, changed = books.balance, books.transfer(f"charge:{books.settled}")
+    told = Transfer.objects.get(pk=changed).balance_after
+    assert told is not None
+    sql("UPDATE billing_transfer SET amount = amount - 1 WHERE id = %s", changed)
+    assert found() == {
+        f"balance: account {books.wallet.pk}: expected {right + 1}, found {right}",
+        "sum: all accounts: expected 0, found -1",
+        f"chain: transfer {changed}: expected {told + 1}, found {told}",
+        f"turn_charge: turn {books.settled}: expected charged {PRICE - 1}, overrun 0, found charged {PRICE}, overrun 0",
+    }
+
+
+def test_a_balance_told_wrongly(books: Books, found: Found) -> None:
+    right, last = books.balance, books.transfer(f"charge:{books.overrun}")
+    sql("UPDATE billing_transfer SET balance_after = balance_after + 1 WHERE id = %s", last)
+    assert found() == {f"chain: transfer {last}: expected {right}, found {right + 1}"}
+    sql("UPDATE billing_transfer SET balance_after = NULL WHERE id = %s", last)
+    assert found() == {f"chain: transfer {last}: expected {right}, found none"}
+
+
+def test_a_balance_told_where_there_is_none(books: Books, found: Found) -> None:
+    overrun = books.transfer(f"overrun:{books.overrun}")
+    sql("UPDATE billing_transfer SET balance_after = 5 WHERE id = %s", overrun)
+    assert found() == {f"chain: transfer {overrun}: expected none, found 5"}
+
+
+def test_the_house_with_a_balance(books: Books, found: Found) -> None:
+    usage = Account.objects.get(kind="usage").pk
+    name = "only_wallets_have_owners_and_balances"
+    sql(f"ALTER TABLE billing_account DROP CONSTRAINT {name}")
+    sql("UPDATE billing_account SET balance = 5 WHERE id = %s", usage)
+    assert found() == {
+        f"house: account {usage}: expected balance 0, held 0, found balance 5, held 0",
+        f"constraint: constraint {name} on billing_account: expected valid, found none",
+    }
+
+
+def test_more_or_less_held_than_the_pending_holds(books: Books, found: Found) -> None:
+    for wrong in (0, HELD + 1):
+        sql("UPDATE billing_account SET held = %s WHERE id = %s", wrong, books.wallet.pk)
+        assert found() == {f"held: account {books.wallet.pk}: expected {HELD}, found {wrong}"}
+
+
+def test_a_wallet_overdrawn_without_a_reversal(books: Books, found: Found) -> None:
+    books.move(books.wallet, -books.balance - 1, "adjustment", "adjustments")
+    assert found() == {f"overdrawn: account {books.wallet.pk}: expected at least 0, found {-HELD - 1}"}
+
+
+def test_a_wallet_overdrawn_by_what_it_holds(books: Books, found: Found) -> None:
+    books.move(books.wallet, -books.balance + HELD - 1, "adjustment", "adjustments")
+    assert found() == {f"overdrawn: account {books.wallet.pk}: expected at least 0, found -1"}
+
+
+def test_a_wallet_overdrawn_no_further_than_its_reversals_explain(books: Books, found: Found) -> None:
+    books.move(books.wallet, HELD - books.balance, "adjustment", "adjustments")
+    books.move(books.wallet, -BOUGHT, "refund", "stripe", order=books.bought)
+    assert found() == set()
+    books.move(books.wallet, -1, "adjustment", "adjustments")
+    assert found() == {
+        f"overdrawn: account {books.wallet.pk}: expected at least -{BOUGHT}, found -{BOUGHT + 1}"
+    }
+
+
+# --- What moved ------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_between_accounts_that_are_not_its_kinds(books: Books, found: Found) -> None:
+    charge = books.transfer(f"charge:{books.settled}")
+    sql(
+        "UPDATE billing_transfer SET credit_id = (SELECT id FROM billing_account WHERE kind = 'signup') WHERE id = %s",
+        charge,
+    )
+    assert found() == {f"route: transfer {charge}: expected the accounts of a charge, found wallet to signup"}
+
+
+def test_a_transfer_from_nowhere(books: Books, found: Found) -> None:
+    purchase = books.transfer(f"purchase:{books.bought.pk}")
+    sql("UPDATE billing_transfer SET debit_id = 0 WHERE id = %s", purchase)
+    assert found() == {
+        f"route: transfer {purchase}: expected the accounts of a purchase, found none to wallet",
+        f"sum: all accounts: expected 0, found {BOUGHT}",
+    }
+
+
+def test_a_transfer_from_wallet_to_wallet(books: Books, found: Found) -> None:
+    right = wallet_of(books.bob).balance
+    given = books.move(books.wallet, -5, "adjustment", "adjustments")
+    sql("UPDATE billing_transfer SET credit_id = %s WHERE id = %s", books.bobs.pk, given)
+    assert {line for line in found() if not line.startswith("chain")} == {
+        f"route: transfer {given}: expected the accounts of an adjustment, found wallet to wallet",
+        f"balance: account {books.bobs.pk}: expected {right + 5}, found {right}",
+        "sum: all accounts: expected 0, found -5",
+    }
+
+
+def one_charge(books: Books) -> str:
+    return f"one charge of at most {HELD} to account {books.wallet.pk}"
+
+
+def test_a_settled_hold_without_a_charge(books: Books, found: Found) -> None:
+    sql("UPDATE billing_hold SET state = 'settled' WHERE id = %s", books.failed)
+    assert found() == {f"charge: hold {books.failed}: expected {one_charge(books)}, found none"}
+
+
+@pytest.mark.parametrize("state", ["released", "pending"])
+def test_a_charge_of_a_hold_that_is_not_settled(books: Books, found: Found, state: str) -> None:
+    ended = "NULL" if state == "pending" else "now()"
+    sql(f"UPDATE billing_hold SET state = %s, ended_at = {ended} WHERE id = %s", state, books.settled)
+    charge = (
+        f"charge: hold {books.settled}: expected no charge of a {state} hold,"
+        f" found 1 of together {PRICE} to account {books.wallet.pk}"
+    )
+    assert charge in found()
+    if state == "released":
+        assert found() == {charge}
+
+
+def test_a_charge_beyond_its_hold(books: Books, found: Found) -> None:
+    sql("UPDATE billing_hold SET amount = %s WHERE id = %s", PRICE - 1, books.settled)
+    assert found() == {
+        f"charge: hold {books.settled}: expected one charge of at most {PRICE - 1} to account {books.wallet.pk},"
+        f" found 1 of together {PRICE} to account {books.wallet.pk}",
+        f"turn_hold: turn {books.settled}: expected an ended hold of {HELD}, found a settled hold of {PRICE - 1}",
+    }
+
+
+def test_a_charge_for_somebody_elses_hold(books: Books, found: Found) -> None:
+    sql("UPDATE billing_hold SET account_id = %s WHERE id = %s", books.bobs.pk, books.settled)
+    assert found() == {
+        f"charge: hold {books.settled}: expected one charge of at most {HELD} to account {books.bobs.pk},"
+        f" found 1 of together {PRICE} to account {books.wallet.pk}",
+        f"turn_wallet: turn {books.settled}: expected a hold on the wallet of {books.alice.pk},"
+        f" found on account {books.bobs.pk} of {books.bob.pk}",
+    }
+
+
+def test_a_hold_charged_twice(books: Books, found: Found) -> None:
+    sql("DROP INDEX one_charge_per_hold")
+    books.move(books.wallet, -3, "charge", "usage", hold_id=books.settled)
+    assert found() == {
+        "constraint: constraint one_charge_per_hold on billing_transfer: expected valid, found none",
+        f"charge: hold {books.settled}: expected {one_charge(books)},"
+        f" found 2 of together {PRICE + 3} to account {books.wallet.pk}",
+        f"turn_charge: turn {books.settled}: expected charged {PRICE + 3}, overrun 0, found charged {PRICE}, overrun 0",
+    }
+
+
+def test_a_charge_whose_hold_is_gone(books: Books, found: Found) -> None:
+    sql("DELETE FROM billing_hold WHERE id = %s", books.settled)
+    assert found() == {
+        f"charge: hold {books.settled}: expected no charge of a missing hold,"
+        f" found 1 of together {PRICE} to account {books.wallet.pk}",
+        f"turn_hold: turn {books.settled}: expected an ended hold of {HELD}, found none",
+    }
+
+
+def test_an_overrun_of_a_hold_that_was_not_used_up(books: Books, found: Found) -> None:
+    sql("UPDATE billing_transfer SET hold_id = %s WHERE key = %s", books.settled, f"overrun:{books.overrun}")
+    Turn.objects.filter(pk=books.settled).update(overrun=7)
+    Turn.objects.filter(pk=books.overrun).update(overrun=0)
+    assert found() == {
+        f"overrun: hold {books.settled}: expected one overrun, of a hold that is charged in full,"
+        f" found 1 of a hold of {HELD}, charged {PRICE}",
+    }
+
+
+# --- What was bought -------------------------------------------------------------------------------------
+
+
+def purchase_line(books: Books, expected: str, found: str) -> str:
+    return f"purchase: order {books.bought.pk}: expected {expected}, found {found}"
+
+
+def test_a_purchase_of_other_credits_than_ordered(books: Books, found: Found) -> None:
+    sql("UPDATE billing_order SET credits_microcredits = 50000 WHERE id = %s", books.bought.pk)
+    expected = f"one purchase of 50000 by {books.alice.pk}"
+    assert found() == {purchase_line(books, expected, f"1 of together {BOUGHT} by {books.alice.pk}")}
+
+
+def test_a_purchase_of_an_order_that_is_not_paid(books: Books, found: Found) -> None:
+    for state in ("open", "failed"):
+        sql("UPDATE billing_order SET state = %s, paid_at = NULL WHERE id = %s", state, books.bought.pk)
+        expected = f"no purchase of an order that is {state}"
+        assert found() == {purchase_line(books, expected, f"1 of together {BOUGHT} by {books.alice.pk}")}
+
+
+def test_a_purchase_in_anothers_wallet(books: Books, found: Found) -> None:
+    sql("UPDATE billing_order SET user_id = %s WHERE id = %s", books.bob.pk, books.bought.pk)
+    expected = f"one purchase of {BOUGHT} by {books.bob.pk}"
+    assert found() == {purchase_line(books, expected, f"1 of together {BOUGHT} by {books.alice.pk}")}
+
+
+def test_a_purchase_whose_order_is_gone(books: Books, found: Found) -> None:
+    sql("DELETE FROM billing_order WHERE id = %s", books.bought.pk)
+    expected = "no purchase of a missing order"
+    assert found() == {purchase_line(books, expected, f"1 of together {BOUGHT} by {books.alice.pk}")}
+
+
+def test_an_order_credited_twice(books: Books, found: Found) -> None:
+    sql("DROP INDEX one_purchase_per_order")
+    books.move(books.wallet, BOUGHT, "purchase", "stripe", order=books.bought)
+    expected = f"one purchase of {BOUGHT} by {books.alice.pk}"
+    assert found() == {
+        "constraint: constraint one_purchase_per_order on billing_transfer: expected valid, found none",
+        purchase_line(books, expected, f"2 of together {2 * BOUGHT} by {books.alice.pk}"),
+    }
+
+
+def test_a_paid_order_without_a_purchase(books: Books, found: Found) -> None:
+    Order.objects.filter(pk=books.unpaid.pk).update(state="paid", paid_at=Now())
+    assert found() == {
+        f"purchase: order {books.unpaid.pk}: expected one purchase of 9 by {books.alice.pk}, found none"
+    }
+
+
+def session_event(session: str, payment_status: str, outcome: str = "handled") -> None:
+    StripeEvent.objects.create(
+        id=f"evt_{uuid.uuid4().hex}",
+        type="checkout.session.completed",
+        payload={"data": {"object": {"id": session, "payment_status": payment_status}}},
+        outcome=outcome,
+    )
+
+
+def test_a_paid_session_whose_order_is_not_paid(books: Books, found: Found) -> None:
+    Order.objects.filter(pk=books.unpaid.pk).update(stripe_session="cs_lost")
+    for payment_status, outcome in (("unpaid", "handled"), ("paid", "failed"), ("paid", "ignored")):
+        session_event("cs_lost", payment_status, outcome)
+    session_event(f"cs_{books.bought.pk}", "paid")
+    assert found() == set()
+    for _ in range(2):
+        session_event("cs_lost", "paid")
+    session_event("cs_free", "no_payment_required")
+    assert found() == {
+        f"paid_session: session cs_lost: expected a paid order, found order {books.unpaid.pk} that is open",
+        "paid_session: session cs_free: expected a paid order, found none",
+    }
+
+
+def test_a_reversal_of_more_than_was_bought(books: Books, found: Found) -> None:
+    books.move(books.wallet, -BOUGHT, "refund", "stripe", order=books.bought)
+    assert found() == set()
+    books.move(books.wallet, -1, "dispute", "stripe", order=books.bought)
+    assert found() == {
+        f"reversal: order {books.bought.pk}: expected 0 to {BOUGHT} taken back from account {books.wallet.pk},"
+        f" found {BOUGHT + 1} taken back from account {books.wallet.pk}"
+    }
+
+
+def test_a_reversal_that_gives_more_than_was_taken(books: Books, found: Found) -> None:
+    books.move(books.wallet, 1, "dispute", "stripe", order=books.bought)
+    assert found() == {
+        f"reversal: order {books.bought.pk}: expected 0 to {BOUGHT} taken back from account {books.wallet.pk},"
+        f" found -1 taken back from account {books.wallet.pk}"
+    }
+
+
+def test_a_reversal_from_a_wallet_that_did_not_buy(books: Books, found: Found) -> None:
+    books.move(books.bobs, -1, "refund", "stripe", order=books.bought)
+    assert found() == {
+        f"reversal: order {books.bought.pk}: expected 0 to 0 taken back from account none,"
+        f" found 1 taken back from account {books.bobs.pk}"
+    }
+
+
+# --- Turns -----------------------------------------------------------------------------------------------
+
+
+def test_a_running_turn_whose_hold_has_ended(books: Books, found: Found) -> None:
+    sql("UPDATE billing_hold SET state = 'released', ended_at = now() WHERE id = %s", books.running)
+    sql("UPDATE billing_account SET held = 0 WHERE id = %s", books.wallet.pk)
+    assert found() == {
+        f"turn_hold: turn {books.running}: expected a pending hold of {HELD}, found a released hold of {HELD}"
+    }
+
+
+def test_an_ended_turn_whose_hold_is_still_pending(books: Books, found: Found) -> None:
+    sql("UPDATE conversations_turn SET state = 'stopped', ended_at = now() WHERE id = %s", books.running)
+    assert found() == {
+        f"turn_hold: turn {books.running}: expected an ended hold of {HELD}, found a pending hold of {HELD}"
+    }
+
+
+def test_a_hold_without_its_turn(books: Books, found: Found) -> None:
+    sql("DELETE FROM conversations_turn WHERE id = ANY(%s)", [books.running, books.settled])
+    assert found() == {
+        f"turn_hold: hold {hold}: expected a turn, found none" for hold in (books.running, books.settled)
+    }
+
+
+def test_a_turn_that_tells_another_charge_than_the_ledger(books: Books, found: Found) -> None:
+    sql("UPDATE conversations_turn SET charged = charged + 1 WHERE id = %s", books.settled)
+    sql("UPDATE conversations_turn SET overrun = 0 WHERE id = %s", books.overrun)
+    assert found() == {
+        f"turn_charge: turn {books.settled}: expected charged {PRICE}, overrun 0, found charged {PRICE + 1}, overrun 0",
+        f"turn_charge: turn {books.overrun}: expected charged {HELD}, overrun 7, found charged {HELD}, overrun 0",
+    }
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted"])
+def test_a_charge_for_an_answer_that_failed(books: Books, found: Found, state: str) -> None:
+    sql("UPDATE conversations_turn SET state = %s WHERE id = %s", state, books.settled)
+    assert found() == {
+        f"turn_free: turn {books.settled}: expected charged 0, overrun 0 of a turn that is {state},"
+        f" found charged {PRICE}, overrun 0"
+    }
+
+
+def test_a_turn_paid_by_somebody_else(books: Books, found: Found) -> None:
+    sql("UPDATE conversations_turn SET user_id = %s WHERE id = %s", books.bob.pk, books.failed)
+    assert found() == {
+        f"turn_wallet: turn {books.failed}: expected a hold on the wallet of {books.bob.pk},"
+        f" found on account {books.wallet.pk} of {books.alice.pk}"
+    }
+
+
+def test_a_turn_left_behind(books: Books, found: Found) -> None:
+    sql("UPDATE conversations_turn SET heartbeat_at = now() - interval '59 s' WHERE id = %s", books.running)
+    assert found() == set()
+    sql("UPDATE conversations_turn SET heartbeat_at = '2026-11-20 12:30:00+00' WHERE id = %s", books.running)
+    assert found() == {
+        f"left_behind: turn {books.running}: expected a heartbeat within a minute,"
+        " found none since 2026-11-20T12:30:00Z"
+    }
+
+
+def test_the_books_of_somebody_who_is_gone_stay_right(books: Books) -> None:
+    before = lines()
+    books.alice.delete()
+    assert lines() == before
+
+
+# --- What keeps the rules --------------------------------------------------------------------------------
+
+
+def rows_of(rule: Rule) -> set[str]:
+    return {str(row) for row in audit.prove([rule]).broken[rule.name]}
+
+
+@pytest.mark.parametrize(("name", "table"), audit.TRIGGERS.items())
+def test_a_trigger_that_is_off_or_gone(db: None, name: str, table: str) -> None:
+    sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+    assert rows_of(audit.TRIGGER) == set()
+    line = f"trigger: trigger {name} on {table}: expected enabled, found"
+    for change, found in (
+        (f"ALTER TABLE {table} DISABLE TRIGGER {name}", "disabled"),
+        (f"ALTER TABLE {table} ENABLE REPLICA TRIGGER {name}", "enabled on replicas only"),
+        (f"DROP TRIGGER {name} ON {table}", "none"),
+    ):
+        sql(change)
+        assert rows_of(audit.TRIGGER) == {f"{line} {found}"}
+
+
+def test_no_trigger_of_the_ledger_is_forgotten(db: None) -> None:
+    there = sql(
+        "SELECT tgname, tgrelid::regclass::text FROM pg_trigger"
+        " WHERE NOT tgisinternal AND tgrelid::regclass::text LIKE 'billing%'"
+    )
+    assert dict(there) == audit.TRIGGERS
+
+
+@pytest.mark.parametrize(("name", "table"), audit.CONSTRAINTS.items())
+def test_a_constraint_that_is_gone(db: None, name: str, table: str) -> None:
+    assert rows_of(audit.CONSTRAINT) == set()
+    is_constraint = sql("SELECT 1 FROM pg_constraint WHERE conname = %s", name)
+    sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}" if is_constraint else f"DROP INDEX {name}")
+    assert rows_of(audit.CONSTRAINT) == {
+        f"constraint: constraint {name} on {table}: expected valid, found none"
+    }
+
+
+def test_a_constraint_that_does_not_hold_for_every_row(db: None) -> None:
+    name = "transfer_amount_is_positive"
+    sql(f"ALTER TABLE billing_transfer DROP CONSTRAINT {name}")
+    sql(f"ALTER TABLE billing_transfer ADD CONSTRAINT {name} CHECK (amount > 0) NOT VALID")
+    assert rows_of(audit.CONSTRAINT) == {
+        f"constraint: constraint {name} on billing_transfer: expected valid, found not valid"
+    }
+
+
+# --- The command -----------------------------------------------------------------------------------------
+
+
+def ledger_audit(*arguments: str) -> tuple[int, str]:
+    """Its exit code and what it prints."""
+    out = StringIO()
+    try:
+        call_command("ledger_audit", *arguments, stdout=out)
+    except CommandError as error:
+        return error.returncode, out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_right_books_are_summed_up(committed_db: None, alice: User) -> None:
+    close_turn(open_turn(alice, HELD), PRICE)
+
+    code, text = ledger_audit()
+
+    assert code == 0, text
+    assert [line.split("  ")[0] for line in text.splitlines()] == [
+        *("accounts", "transfers", "holds", "credits outstanding", "rules", "time taken"),
+        "The books are right.",
+    ]
+    assert f"{len(RULES)} of {len(RULES)} hold" in text
+
+
+def test_right_books_for_machines(committed_db: None, alice: User) -> None:
+    wallet_of(alice)
+
+    code, text = ledger_audit("--json")
+
+    told = json.loads(text)
+    assert (code, told["ok"], told["broken"]) == (0, True, []), text
+    assert told["rules"] == dict.fromkeys((rule.name for rule in RULES), 0)
+    assert told["transfers"] == Transfer.objects.count()
+    wallets = Account.objects.filter(kind="wallet")
+    outstanding = sum(wallets.values_list("balance", flat=True))
+    assert told["outstanding"] == f"{outstanding // CREDIT}.{outstanding % CREDIT:06d}"
+
+
+def test_wrong_books_end_with_one_and_name_every_row(books: Books, found: Found) -> None:
+    sql("UPDATE conversations_turn SET charged = 1 WHERE id = ANY(%s)", [books.settled, books.overrun])
+    expected = found()
+    assert len(expected) == 2
+
+    code, text = ledger_audit()
+    assert code == 1
+    assert expected <= set(text.splitlines())
+
+    code, text = ledger_audit("--json")
+    told = json.loads(text)
+    assert (code, told["ok"]) == (1, False)
+    assert {
+        "{rule}: {row}: expected {expected}, found {found}".format(**row) for row in told["broken"]
+    } >= expected
+    assert told["rules"]["turn_charge"] >= 2
+
+
+def test_the_books_are_read_in_one_snapshot_that_changes_nothing(committed_db: None) -> None:
+    settings = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'), ''"
+    report = audit.prove([Rule("probe", "How the books are read.", settings)])
+    [row] = report.broken["probe"]
+    assert (row.row, row.expected) == ("repeatable read", "on")
