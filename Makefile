@@ -19,7 +19,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: install ## Run Chatapp with everything it needs, until Ctrl-C (HOST=127.0.0.1 PORT=8000)
-	@exec $(VENV)/python -m chatapp.local.run
+	@exec $(VENV)/python -m chatapp.local.run --until-parent-ends
 
 test: install ## Every test: units, real PostgreSQL and Valkey, front end, a real browser
 	@$(VENV)/python -m pytest

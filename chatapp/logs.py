@@ -1,5 +1,6 @@
 """One structured line per request, with an id that ties together what it logged."""
 
+import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -7,10 +8,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
+from redis.exceptions import RedisError
 
 log = structlog.get_logger("chatapp.request")
 
 QUIET = {"/healthz", "/readyz"}
+# What a link in a mail ends with: whoever reads it could use it.
+SECRET_PARTS = {"key"}
 
 
 class RequestLogMiddleware:
@@ -33,9 +37,40 @@ class RequestLogMiddleware:
                 log.info(
                     "request",
                     method=request.method,
-                    path=request.path,
+                    path=address(request),
                     status=response.status_code,
                     ms=round((time.perf_counter() - began) * 1000, 1),
                 )
         response["X-Request-Id"] = request_id
         return response
+
+
+def address(request: HttpRequest) -> str:
+    """The path of a request as logs may have it."""
+    path = request.path
+    parts = request.resolver_match.kwargs if request.resolver_match else {}
+    for name in SECRET_PARTS & parts.keys():
+        path = path.replace(parts[name], "…")
+    return path
+
+
+class NoSecretPaths(logging.Filter):
+    """Django logs the path of each request that fails."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        request = getattr(record, "request", None)
+        if isinstance(request, HttpRequest) and isinstance(record.args, tuple):
+            record.args = tuple(address(request) if part == request.path else part for part in record.args)
+        return True
+
+
+class ValkeyAwayInOneLine(logging.Filter):
+    """The channel layer logs a traceback a second while Valkey is away: the name of the error says as much."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, RedisError | OSError):
+            record.msg, record.args = f"channel layer away: {type(error).__name__}", None
+            record.exc_info = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True

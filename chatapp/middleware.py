@@ -113,7 +113,7 @@ class DatabaseAway(InPlace, MiddlewareMixin):
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         if not isinstance(error, OperationalError | InterfaceError | InternalError):
             return None
-        log.error("database unavailable", path=request.path, error=type(error).__name__)
+        log.error("database unavailable", error=type(error).__name__)
         response = HttpResponse(render_to_string("503.html"), status=503)
         response["Retry-After"] = "5"
         return response

@@ -89,4 +89,4 @@ def _ask_redis() -> bool:
 
 
 def _ask_worker() -> bool:
-    return bool(celery.control.inspect(timeout=0.5).ping())
+    return bool(celery.control.inspect(timeout=0.5, limit=1).ping())

@@ -477,13 +477,18 @@ LOGGING: dict[str, Any] = {
             "foreign_pre_chain": _shared_processors,
         }
     },
+    "filters": {
+        "no_secret_paths": {"()": "chatapp.logs.NoSecretPaths"},
+        "valkey_away": {"()": "chatapp.logs.ValkeyAwayInOneLine"},
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["no_secret_paths"]},
         "django.channels.server": {"level": "WARNING"},
+        "channels_redis.pubsub": {"filters": ["valkey_away"]},
         "daphne": {"level": "WARNING"},
         # The SDKs' own debug logs would carry prompts.
         "anthropic": {"level": "WARNING"},

@@ -1,8 +1,10 @@
 """The WebSocket that each signed-in page keeps open: balance, titles, turns begun or ended elsewhere."""
 
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from redis.exceptions import RedisError
 
@@ -12,26 +14,34 @@ from billing import ledger
 from billing.credits import as_string
 from chatapp.db import in_db
 
+log = structlog.get_logger(__name__)
+
 NOT_SIGNED_IN = 4401
-TRY_AGAIN_LATER = 1013
 PING = '{"type":"ping"}'
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class PageConsumer(AsyncJsonWebsocketConsumer):
     """Sends a person's own news to one page of theirs; takes nothing from it but pings."""
 
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except (RedisError, OSError) as error:
+            # Without Valkey no news could reach the page; it tries again by itself, and the chat goes on meanwhile.
+            log.warning("page refused", error=type(error).__name__)
+            await send({"type": "websocket.close"})
+
     async def connect(self) -> None:
         self.user: User = self.scope["user"]
-        await self.accept()
         if not self.user.is_authenticated:
+            await self.accept()
             await self.close(NOT_SIGNED_IN)
             return
-        try:
-            await self.channel_layer.group_add(group_of(self.user.pk), self.channel_name)
-        except (RedisError, OSError):
-            # Without Valkey no news can reach the page; it comes back by itself and the chat goes on meanwhile.
-            await self.close(TRY_AGAIN_LATER)
-            return
+        await self.channel_layer.group_add(group_of(self.user.pk), self.channel_name)
+        await self.accept()
         await self.send_balance()
 
     async def disconnect(self, code: int) -> None:

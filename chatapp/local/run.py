@@ -5,6 +5,7 @@ stand-ins and web side by side (web waits for the database and brings it up to d
 and beat. From then on whatever dies is started again on the same port, so that every address stays true.
 """
 
+import argparse
 import fcntl
 import os
 import select
@@ -13,11 +14,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Self, TextIO
 from urllib.parse import urlsplit
 
 from chatapp.local.environment import arrange, chosen_settings, without_settings, write_settings
@@ -33,6 +34,10 @@ SETTINGS_OF_RUN = LOCAL / "run.env"
 PRIVATE_DATABASE_PATIENCE_SECONDS = 60
 OTHER_DATABASE_PATIENCE_SECONDS = 5
 STOP_SECONDS = 5.0
+# What a new run allows the one before it: to notice that its `make` was killed, and then to end.
+NOTICING_SECONDS = 1.0
+ENDING_SECONDS = 20.0
+ENDING = ", which is ending"
 LONGEST_BACK_OFF_SECONDS = 15.0
 # What ran so long is not failing: its next death counts as its first.
 SOUND_AFTER_SECONDS = 30.0
@@ -69,8 +74,9 @@ class Terminal:
         prefix = f"{name:8} | ".encode()
 
         def write(line: bytes) -> None:
-            # What begins so speaks to whoever typed `make run`: a wrong setting, mostly.
-            self._write(line if line.startswith(b"chatapp: ") else prefix + line)
+            # What begins with "chatapp: " speaks to whoever typed `make run`: a wrong setting, mostly.
+            if line.strip():
+                self._write(line if line.startswith(b"chatapp: ") else prefix + line)
 
         return write
 
@@ -79,15 +85,66 @@ class Terminal:
             try:
                 sys.stdout.buffer.write(line if line.endswith(b"\n") else line + b"\n")
                 sys.stdout.buffer.flush()
-            except BrokenPipeError:
-                os.kill(os.getpid(), signal.SIGTERM)  # nobody reads this any more
+            except OSError:
+                # The terminal was closed, or the reader of a pipe has gone: nobody wants this run any more.
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Lock:
+    """Held by the one run of a clone; the kernel takes it back from a run that dies, whatever it dies of."""
+
+    def __init__(self) -> None:
+        self._file: TextIO
+
+    def __enter__(self) -> Self:
+        """LocalError if another run has it and is not about to end."""
+        try:
+            LOCAL.mkdir(mode=0o700, exist_ok=True)
+            self._file = open(LOCAL / "lock", "a+")
+        except PermissionError as error:
+            raise LocalError(
+                f"{error.filename} is not yours to write: run as its owner, or remove {LOCAL}."
+            ) from None
+        begun = time.monotonic()
+        while not self._taken():
+            self._file.seek(0)
+            holder = self._file.read()
+            patience = ENDING_SECONDS if holder.endswith(ENDING) else NOTICING_SECONDS
+            if time.monotonic() - begun > patience:
+                self._file.close()
+                raise LocalError(f"this clone is running already, as process {holder}: stop that first.")
+            time.sleep(0.05)
+        self._write(str(os.getpid()))
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._file.close()
+
+    def ending(self) -> None:
+        """Tell a run that is waiting that it need not wait long."""
+        self._write(f"{os.getpid()}{ENDING}")
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _write(self, text: str) -> None:
+        self._file.truncate(0)
+        self._file.write(text)
+        self._file.flush()
 
 
 class Run:
     """One `make run`, from start to end."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
+    def __init__(self, lock: Lock, *, parent: int | None) -> None:
+        """`parent` is the process whose end is to end this run too; None: this run stands alone."""
+        self._lock = lock
+        self._parent = parent
+        self._terminal = Terminal()
         self._mark = Mark.new(LOCAL)
         self._signals = 0
         self._stages: list[list[Watched]] = []
@@ -103,12 +160,13 @@ class Run:
         reaper = start_reaper(self._mark)
         try:
             self._start()
-            while not self._signals:
+            while not self._is_to_end():
                 self._start_again_what_died()
                 time.sleep(0.1)
         except Stopped:
             pass
         finally:
+            self._lock.ending()
             self._stop()
             SETTINGS_OF_RUN.unlink(missing_ok=True)
             reaper.kill()
@@ -193,7 +251,7 @@ class Run:
         return servers
 
     def _begin(self, stage: int, program: Program) -> None:
-        if self._signals:
+        if self._is_to_end():
             raise Stopped
         program.start()
         self._stages[stage].append(Watched(program))
@@ -204,7 +262,7 @@ class Run:
         """The demo logins, told by web when it can answer. WebFailed or LocalError if it or a server has ended."""
         told = b""
         while not told.endswith(b"ready\n"):
-            if self._signals:
+            if self._is_to_end():
                 raise Stopped
             for server in servers:
                 server.ready()
@@ -256,32 +314,12 @@ class Run:
             for program in programs:
                 program.end()
 
+    def _is_to_end(self) -> bool:
+        """Whether a signal asked for it, or the `make` that started it was killed and could not pass one on."""
+        return bool(self._signals) or (self._parent is not None and os.getppid() != self._parent)
+
     def _note_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
-
-
-@contextmanager
-def only_run_of_this_clone() -> Iterator[None]:
-    """Hold the clone's lock, which a run that dies loses whatever it dies of. LocalError if another run has it."""
-    try:
-        LOCAL.mkdir(mode=0o700, exist_ok=True)
-        lock = open(LOCAL / "lock", "a+")  # noqa: SIM115
-    except PermissionError as error:
-        raise LocalError(
-            f"{error.filename} is not yours to write: run as its owner, or remove {LOCAL}."
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise LocalError(
-                f"this clone is running already, as process {lock.read()}: stop that first."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def _listen(host: str, port: str) -> socket.socket:
@@ -331,9 +369,12 @@ def _welcome(url: str, logins: list[str], stand_ins: list[Program]) -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chatapp.local.run", description="Run all of Chatapp.")
+    parser.add_argument("--until-parent-ends", action="store_true", help="end when the calling process does")
+    asked = parser.parse_args()
     try:
-        with only_run_of_this_clone():
-            Run(Terminal()).run()
+        with Lock() as lock:
+            Run(lock, parent=os.getppid() if asked.until_parent_ends else None).run()
     except LocalError as error:
         print(f"chatapp: {error}", file=sys.stderr)
         return 1

@@ -444,12 +444,23 @@ def test_a_reversal_takes_back_no_more_than_was_bought(wallet: Account, alice: U
     assert balances(wallet) == (WELCOME + 300, 0)
 
 
-def test_a_reversal_is_of_a_purchase_of_this_wallet(wallet: Account, other: Account, bob: User) -> None:
-    bobs = order(bob, 500)
+def test_a_reversal_is_of_a_purchase_of_this_wallet(wallet: Account, bob: User) -> None:
+    bobs, stripe = order(bob, 500), house("stripe")
     pay(bobs)
     for of in (bobs, None):
         with refused("a part of a purchase of this wallet"):
-            transfer("refund", wallet.pk, house("stripe"), 1, WELCOME - 1, order=of)
+            transfer("refund", wallet.pk, stripe, 1, WELCOME - 1, order=of)
+        with refused("a part of a purchase of this wallet"):
+            transfer("refund", stripe, wallet.pk, 1, WELCOME + 1, order=of)
+
+
+def test_only_a_purchase_can_be_reversed(wallet: Account, alice: User) -> None:
+    bought = order(alice, 500)
+    pay(bought)
+    transfer("adjustment", house("adjustments"), wallet.pk, 50, WELCOME + 550, order=bought)
+    with refused("a part of a purchase of this wallet"):
+        transfer("refund", wallet.pk, house("stripe"), 501, WELCOME + 49, order=bought)
+    transfer("refund", wallet.pk, house("stripe"), 500, WELCOME + 50, order=bought)
 
 
 def test_only_a_reversal_takes_a_wallet_below_zero(wallet: Account, alice: User) -> None:

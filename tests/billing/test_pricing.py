@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import billing
@@ -158,6 +158,13 @@ def test_the_worst_case_by_hand(db: None, model: str, prompt_tokens: int, microc
     )
 
 
+def test_a_prompt_that_may_stay_below_a_cheaper_tier_is_held_at_the_dearer_side() -> None:
+    row = price(tier_tokens=1_000, **{f"tier_{name}_usd": "1" for name in CLASSES})
+    held = pricing.worst_case(prompt_tokens=2_000, max_tokens=10, price=row)
+    assert held == 2_000 * 250 + 10 * 1_000
+    assert held >= pricing.charge(Usage(output_tokens=10, cache_write_5m_tokens=1_000), row) == 260_000
+
+
 def test_a_balance_that_does_not_pay_the_prompt_affords_less_than_nothing() -> None:
     for available in (249_999, 0, -1_000_000):
         assert pricing.affordable_tokens(available=available, prompt_tokens=1_000, price=price()) < 0
@@ -169,8 +176,14 @@ def test_a_balance_that_does_not_pay_the_prompt_affords_less_than_nothing() -> N
 
 # --- Whatever the price, whatever the usage --------------------------------------------------------------
 
-USD = st.decimals(min_value=0, max_value=1000, places=6)
-SOME_USD = st.decimals(min_value=Decimal("0.000001"), max_value=1000, places=6)
+
+def decimals(least: int, most: int, *, places: int) -> st.SearchStrategy[Decimal]:
+    """Decimals of so many places; the bounds are told in units of the last."""
+    return st.integers(min_value=least, max_value=most).map(lambda units: Decimal(units).scaleb(-places))
+
+
+USD = decimals(0, 1000 * 10**6, places=6)
+SOME_USD = decimals(1, 1000 * 10**6, places=6)
 TOKENS = st.integers(min_value=0, max_value=2_000_000)
 
 
@@ -178,8 +191,9 @@ TOKENS = st.integers(min_value=0, max_value=2_000_000)
 def prices(draw: st.DrawFn, *, tiers: bool = True) -> Price:
     """Anything that the price book takes."""
     row = Price(
-        markup=draw(st.decimals(min_value=Decimal("0.01"), max_value=20, places=4)),
-        flat_fee=draw(st.decimals(min_value=0, max_value=1000, places=6)),
+        effective_from=timezone.now(),
+        markup=draw(decimals(100, 20 * 10**4, places=4)),
+        flat_fee=draw(USD),
     )
     prefixes = [""]
     if tiers and draw(st.booleans()):
@@ -192,15 +206,17 @@ def prices(draw: st.DrawFn, *, tiers: bool = True) -> Price:
 
 
 @st.composite
-def usages(draw: st.DrawFn, *, within: int | None = None, hours: bool = True) -> Usage:
-    """Any usage; `within` bounds its prompt, and without `hours` nothing is cached for one."""
-    left = 2_000_000 if within is None else within
-    parts = []
-    for _ in range(4 if hours else 3):
-        parts.append(draw(st.integers(min_value=0, max_value=left)))
-        left -= parts[-1]
-    prompt = dict(zip(("input", "cache_read", "cache_write_5m", "cache_write_1h"), parts, strict=False))
-    return Usage(output_tokens=draw(TOKENS), **{f"{name}_tokens": tokens for name, tokens in prompt.items()})
+def usages(draw: st.DrawFn) -> Usage:
+    return Usage(*(draw(TOKENS) for _ in range(5)))
+
+
+@st.composite
+def bounded_usages(draw: st.DrawFn) -> tuple[int, int, Usage]:
+    """How long the prompt and the answer can be at most, and a usage within that, of which nothing is kept an hour."""
+    prompt_tokens, max_tokens = draw(TOKENS), draw(TOKENS)
+    first, second, third = sorted(draw(st.integers(min_value=0, max_value=prompt_tokens)) for _ in range(3))
+    output = draw(st.integers(min_value=0, max_value=max_tokens))
+    return prompt_tokens, max_tokens, Usage(first, output, second - first, third - second)
 
 
 def exact(usage: Usage, row: Price) -> Fraction:
@@ -223,12 +239,11 @@ def test_a_charge_is_the_exact_price_rounded_up_once(usage: Usage, row: Price) -
     assert pricing.charge(usage, row) == ceil(exact(usage, row) * Fraction(row.markup) + fee)
 
 
-@given(st.data(), prices(), TOKENS, TOKENS)
+@given(bounded_usages(), prices())
 def test_nothing_within_its_bounds_costs_more_than_was_held(
-    data: st.DataObject, row: Price, prompt_tokens: int, max_tokens: int
+    bounded: tuple[int, int, Usage], row: Price
 ) -> None:
-    usage = data.draw(usages(within=prompt_tokens, hours=False))
-    assume(usage.output_tokens <= max_tokens)
+    prompt_tokens, max_tokens, usage = bounded
     held = pricing.worst_case(prompt_tokens=prompt_tokens, max_tokens=max_tokens, price=row)
     assert 0 <= pricing.charge(usage, row) <= held
 

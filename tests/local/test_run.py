@@ -43,24 +43,37 @@ class LocalRun:
         home.chmod(0o711)
         machine = without_settings(os.environ)
         del machine["DJANGO_SETTINGS_MODULE"]  # the tests' own: a developer has none
-        self.supervisor = Program(
-            "run",
-            [sys.executable, "-m", "chatapp.local.run"],
-            mark=servers.running.mark,
-            env={
-                **machine,
-                "CHATAPP_LOCAL": str(home),
-                "CHATAPP_ENV_FILES": "",
-                "PORT": str(self.port),
-                **settings,
-            },
-            output=self.log,
-        )
+        self._env = {
+            **machine,
+            "CHATAPP_LOCAL": str(home),
+            "CHATAPP_ENV_FILES": "",
+            "PORT": str(self.port),
+            **settings,
+        }
+        self.supervisor = self._program([sys.executable, "-m", "chatapp.local.run"])
 
     def start(self) -> None:
+        self._start(self.supervisor)
+
+    def start_under_make(self) -> Program:
+        """As `make run` starts it; what is returned is the process in make's place."""
+        command = [sys.executable, "-m", "chatapp.local.run", "--until-parent-ends"]
+        make = self._program(["sh", "-c", '"$@"; exit', "sh", *command])
+        self._start(make)
+        return make
+
+    def _program(self, command: list[str]) -> Program:
+        return Program("run", command, mark=servers.running.mark, env=self._env, output=self.log)
+
+    def _start(self, program: Program) -> None:
         self.starts += 1
-        self.supervisor.start()
-        wait_until(self._says_where_it_is, "it says where it is")
+        program.start()
+
+        def says_where_it_is() -> bool:
+            assert program.running, self.output()
+            return self.output().count(f"Chatapp is at {self.url}") == self.starts
+
+        wait_until(says_where_it_is, "it says where it is")
 
     def stop(self) -> int:
         """What Ctrl-C does; the exit status."""
@@ -90,10 +103,6 @@ class LocalRun:
             except psutil.NoSuchProcess:
                 continue
         return None
-
-    def _says_where_it_is(self) -> bool:
-        assert self.supervisor.running, self.output()
-        return self.output().count(f"Chatapp is at {self.url}") == self.starts
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +167,13 @@ def test_what_a_killed_run_leaves_is_ended_by_its_reaper(running: LocalRun) -> N
     running.start()
     running.supervisor.kill()
     wait_until(lambda: find(running.home) == [], "nothing is left")
+
+
+def test_a_run_whose_make_is_killed_makes_room_for_the_next(running: LocalRun) -> None:
+    make = running.start_under_make()
+    make.kill()
+    running.start()
+    wait_until(running.all_ready, "all is ready")
 
 
 def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(running: LocalRun) -> None:

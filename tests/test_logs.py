@@ -1,0 +1,181 @@
+"""What is logged: a line for each request, and nothing that is private."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from django.db import connection
+from django.db.utils import OperationalError
+
+from accounts.models import ApiKey, User
+from chatapp.local.process import CLONE
+from tests.calling import browser_of, visitor
+from tests.conftest import SignIn
+from tests.stack import Stack
+from tests.streaming.reading import ask
+from tests.test_settings import PRODUCTION
+
+Lines = list[dict[str, Any]]
+
+
+def request_lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    return [record.msg for record in caplog.records if record.name == "chatapp.request"]  # type: ignore[misc]
+
+
+@pytest.fixture(autouse=True)
+def from_info_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+# --- One line for each request
+
+
+def test_a_request_is_one_line_with_what_it_was_and_how_it_went(
+    db: None, alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = browser_of(alice)
+    answers = [browser.get("/chat/?q=private"), browser.post("/settings/", {}), browser.get("/nothing/")]
+
+    lines = request_lines(caplog)
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("GET", "/chat/", 200),
+        ("POST", "/settings/", 403),
+        ("GET", "/nothing/", 404),
+    ]
+    for line, answer in zip(lines, answers, strict=True):
+        assert line["ms"] >= 0
+        assert line["event"] == "request"
+        assert line["level"] == "info"
+        # The same id is in the answer, for whoever asks the operator about it.
+        assert re.fullmatch(r"[0-9a-f]{32}", line["request_id"])
+        assert line["request_id"] == answer["X-Request-Id"]
+        assert line.keys() == {
+            *("method", "path", "status", "ms", "event", "request_id", "level", "logger", "timestamp")
+        }
+    assert len({line["request_id"] for line in lines}) == 3
+
+
+def test_what_asks_all_the_time_is_not_logged(db: None, caplog: pytest.LogCaptureFixture) -> None:
+    for path in ("/healthz", "/readyz", "/static/css/base.css"):
+        visitor().get(path)
+    assert request_lines(caplog) == []
+
+
+def test_a_link_of_a_mail_is_logged_without_its_key(
+    db: None, alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_query: object) -> None:
+        raise OperationalError("the server is away")
+
+    key = EmailConfirmationHMAC(EmailAddress.objects.get(user=alice)).key
+    visitor().get("/accounts/password/reset/key/1a-c0ffee-5ec2e7/")
+    visitor().get(f"/accounts/confirm-email/{key}/")
+    with connection.execute_wrapper(away):  # then more is logged than that line
+        failed = visitor().get(f"/accounts/confirm-email/{key}/")
+
+    assert failed.status_code == 503
+    assert [line["path"] for line in request_lines(caplog)] == [
+        "/accounts/password/reset/key/1a-…/",
+        "/accounts/confirm-email/…/",
+        "/accounts/confirm-email/…/",
+    ]
+    assert "Service Unavailable: /accounts/confirm-email/…/" in caplog.text
+    assert key not in caplog.text
+    assert "5ec2e7" not in caplog.text
+
+
+ONE_REQUEST = """
+import django
+django.setup()
+from django.test import Client
+Client().get("/somewhere?with=a-secret", headers={"host": "chat.example.org"})
+"""
+
+
+def test_in_production_a_line_is_json() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ONE_REQUEST],
+        cwd=CLONE,
+        env=PRODUCTION | {"DJANGO_SETTINGS_MODULE": "chatapp.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    line = json.loads(ended.stderr)
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/somewhere", 301)
+    assert line["timestamp"].endswith("Z")
+
+
+# --- And nothing private, whatever goes wrong
+
+PROMPT = "my-most-private-prompt"
+PASSWORD = "my-most-private-password"
+
+
+def logged(stack: Stack) -> str:
+    return "".join(stack.log_of(name).read_text() for name in ("web", "worker"))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *("status 400", "status 401", "status 429", "status 500", "status 529", "too_long"),
+        *("cut after=2", "garbage after=2", "error after=2", "end after=2", "refusal after=2"),
+    ],
+)
+def test_a_failed_answer_is_logged_without_what_was_said(
+    stack: Stack, alice: User, sign_in: SignIn, fault: str
+) -> None:
+    stack.claude.script({"say": {"text": f"You said {PROMPT}."}}, fault)
+    failed = ask(sign_in(alice), PROMPT)[-1]
+
+    assert failed["type"] == "error"
+    log = logged(stack)
+    assert f"code='{failed['code']}'" in log
+    assert PROMPT not in log
+
+
+def test_neither_prompts_nor_passwords_keys_and_addresses_are_logged(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    _, token = ApiKey.issue(user=alice, name="program")
+    client = sign_in(alice)
+    start = ask(client, PROMPT)[0]
+    conversation = f"/api/v1/conversations/{start['conversation']}"
+    with httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {token}"}) as program:
+        for answered, status in [
+            (client.get("/api/v1/conversations", params={"q": PROMPT}), 200),
+            (client.patch(conversation, json={"title": PROMPT}), 200),
+            (client.patch(conversation, json={"title": [PROMPT]}), 400),
+            (client.post("/api/v1/turns", json={"text": PROMPT, "model": PROMPT}), 400),
+            (client.post("/api/v1/turns", content=f'{{"text": "{PROMPT}"'), 400),
+            (program.get("/api/v1/me"), 200),
+            (httpx.get(f"{stack.url}/api/v1/me", headers={"Authorization": f"Bearer {token}x"}), 401),
+            (httpx.get(f"{stack.url}/accounts/login/", params={"next": f"/{PROMPT}"}), 200),
+        ]:
+            assert answered.status_code == status, answered.text
+        with httpx.Client(base_url=stack.url) as visitor:
+            visitor.get("/accounts/login/")
+            form = {"login": alice.email, "password": PASSWORD}
+            token_of_form = {"X-CSRFToken": visitor.cookies["csrftoken"]}
+            assert visitor.post("/accounts/login/", data=form, headers=token_of_form).status_code == 200
+            assert visitor.post("/accounts/login/", data=form).status_code == 403
+
+    log = logged(stack)
+    assert f"path='{conversation}'" in log
+    for private in (
+        PROMPT,
+        PASSWORD,
+        token,
+        token.partition(".")[2],
+        alice.email,
+        str(client.cookies["sessionid"]),
+    ):
+        assert private not in log
