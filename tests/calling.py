@@ -45,9 +45,9 @@ class Caller:
         self._headers = headers
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> HttpResponse:
-        """`body` as JSON; None sends none."""
+        """`body` as JSON, or bytes as they are; None sends none."""
         url = API + path + (f"?{urlencode(query)}" if query else "")
-        data = "" if body is None else json.dumps(body)
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         return self._client.generic(method, url, data, content_type="application/json", headers=self._headers)
 
     def get(self, path: str, **query: Any) -> Any:

@@ -19,6 +19,7 @@ from django.db import connection, connections
 from django.middleware.csrf import _get_new_csrf_string
 from django.test import Client
 from django.test.utils import setup_databases, teardown_databases
+from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -30,6 +31,10 @@ from tests.stack import Stack
 
 # A line per request of the tests' own would bury what the application logs.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+
+# A busy machine is no failure.
+hypothesis_settings.register_profile("chatapp", deadline=None)
+hypothesis_settings.load_profile("chatapp")
 
 chromium_key = pytest.StashKey[str]()
 

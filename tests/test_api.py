@@ -76,9 +76,18 @@ def test_other_pages_that_there_are_not_stay_pages(db: None) -> None:
 
 
 def test_garbage_in_a_body_is_refused(api: Caller) -> None:
-    for body in ([], "text", 5, None):
+    for body in (
+        *([], "text", 5, None, b"", b"{", b"\xff\xfe", b'{"title": "x"', b"[" * 100_000),
+        *(b'{"title": ' + b"9" * 5000 + b"}", b'{"title": "\\ud800"}', b'{"title": "\\u0000"}'),
+    ):
         status, problem = api.refusal("POST", "conversations", body)
-        assert (status, problem["code"]) == (400, "invalid")
+        assert (status, problem["code"]) == (400, "invalid"), body
+    assert api.get("conversations")["items"] == []
+
+
+def test_text_of_every_script_is_taken(api: Caller) -> None:
+    title = "Grüße, 你好, 👋🏽, e\u0301, \u202e"
+    assert api.post("conversations", title=title)["title"] == title
 
 
 def test_a_page_needs_its_token_and_a_key_does_not(api: Caller, alice: User) -> None:

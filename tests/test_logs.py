@@ -5,6 +5,7 @@ import logging
 import re
 import subprocess
 import sys
+import uuid
 from typing import Any
 
 import httpx
@@ -40,13 +41,20 @@ def test_a_request_is_one_line_with_what_it_was_and_how_it_went(
     db: None, alice: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     browser = browser_of(alice)
-    answers = [browser.get("/chat/?q=private"), browser.post("/settings/", {}), browser.get("/nothing/")]
+    key = uuid.uuid4()
+    answers = [
+        browser.get("/chat/?q=private"),
+        browser.post("/settings/", {}),
+        browser.get("/nothing/"),
+        browser.get(f"/settings/keys/{key}/revoke/"),
+    ]
 
     lines = request_lines(caplog)
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [
         ("GET", "/chat/", 200),
         ("POST", "/settings/", 403),
         ("GET", "/nothing/", 404),
+        ("GET", f"/settings/keys/{key}/revoke/", 405),
     ]
     for line, answer in zip(lines, answers, strict=True):
         assert line["ms"] >= 0
@@ -58,7 +66,7 @@ def test_a_request_is_one_line_with_what_it_was_and_how_it_went(
         assert line.keys() == {
             *("method", "path", "status", "ms", "event", "request_id", "level", "logger", "timestamp")
         }
-    assert len({line["request_id"] for line in lines}) == 3
+    assert len({line["request_id"] for line in lines}) == 4
 
 
 def test_what_asks_all_the_time_is_not_logged(db: None, caplog: pytest.LogCaptureFixture) -> None:

@@ -92,6 +92,8 @@ class Program:
 
     def start(self) -> None:
         """Start it, after ending whatever a killed predecessor left of itself (a worker's pool, say)."""
+        if self.running:
+            raise RuntimeError(f"{self.name} is running")
         if self.process is not None:
             end(self._members())
         log = open(self.output, "ab") if isinstance(self.output, Path) else None  # noqa: SIM115

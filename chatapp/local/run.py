@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -66,6 +67,12 @@ class Terminal:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._hung_up = select.poll()
+        self._hung_up.register(sys.stdout.fileno(), 0)
+
+    def is_gone(self) -> bool:
+        """Whether its window was closed, or whoever read it through a pipe has left."""
+        return any(event & (select.POLLHUP | select.POLLERR) for _, event in self._hung_up.poll(0))
 
     def say(self, text: str) -> None:
         self._write(text.encode() + b"\n")
@@ -82,12 +89,10 @@ class Terminal:
 
     def _write(self, line: bytes) -> None:
         with self._lock:
-            try:
+            # The last words of a run whose terminal is gone are nobody's loss.
+            with suppress(OSError):
                 sys.stdout.buffer.write(line if line.endswith(b"\n") else line + b"\n")
                 sys.stdout.buffer.flush()
-            except OSError:
-                # The terminal was closed, or the reader of a pipe has gone: nobody wants this run any more.
-                os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Lock:
@@ -315,8 +320,9 @@ class Run:
                 program.end()
 
     def _is_to_end(self) -> bool:
-        """Whether a signal asked for it, or the `make` that started it was killed and could not pass one on."""
-        return bool(self._signals) or (self._parent is not None and os.getppid() != self._parent)
+        """Whether a signal asked for it, or who started it is gone: the `make` that was killed, the terminal."""
+        abandoned = self._parent is not None and os.getppid() != self._parent
+        return self._signals > 0 or abandoned or self._terminal.is_gone()
 
     def _note_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1

@@ -32,9 +32,13 @@ def start(turn: Turn, prompt: Prompt) -> live.LiveTurn:
 
 
 async def _run(here: live.LiveTurn, *, turn: Turn, prompt: Prompt) -> None:
-    await _tell_pages(turn, Turn.State.RUNNING)
-    outcome = await turns.generate(here, prompt, provider())
-    ending = await _close(here, outcome)
+    try:
+        await _tell_pages(turn, Turn.State.RUNNING)
+        ending = await _close(here, await turns.generate(here, prompt, provider()))
+    except Exception:
+        # Our own mistake: readers are told, and the sweep releases the hold.
+        log.exception("turn broke", turn=str(turn.pk))
+        ending = turns.lost_ending()
     here.end(ending)
     await upkeep.finish(turn.pk, ending)
     await _tell_pages(turn, "ended")
@@ -52,7 +56,7 @@ async def _close(here: live.LiveTurn, outcome: turns.Outcome) -> Ending:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
     # The hold stays until the database is back and the sweep releases it; nothing was or will be charged.
     log.error("turn left to the sweep", turn=str(here.id))
-    return turns.lost_ending(here)
+    return turns.lost_ending()
 
 
 async def _tell_pages(turn: Turn, state: str) -> None:

@@ -58,7 +58,8 @@ def sweep() -> None:
         journal.announce_ending(turn_id, ending)
         if user_id is not None:
             notify(user_id, "balance")
-            notify(user_id, "turn", turn=str(turn_id), conversation=str(conversation_id), state="interrupted")
+            conversation = conversation_id and str(conversation_id)  # None: it was deleted meanwhile
+            notify(user_id, "turn", turn=str(turn_id), conversation=conversation, state="interrupted")
         record_usage.delay(str(turn_id))
 
 

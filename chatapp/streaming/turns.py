@@ -382,8 +382,8 @@ def ending_of(turn: Turn, wallet: Account, *, retry_after: float | None = None) 
     )
 
 
-def lost_ending(live: LiveTurn) -> Failed:
-    """What readers are told when the database was away too long to store the answer."""
+def lost_ending() -> Failed:
+    """What readers are told when the answer could not be stored; the sweep then releases its hold."""
     failure = FAILURES["interrupted"]
     return Failed("interrupted", failure.message, failure.retryable, None, as_string(0), balance=None)
 

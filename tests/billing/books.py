@@ -45,6 +45,22 @@ def pay(order: Order) -> Transfer:
         return ledger.purchase(wallet=wallet, order=order)
 
 
+def take_back(order: Order, amount: int) -> Transfer:
+    """What a refund of money does to the credits that it had bought."""
+    with transaction.atomic():
+        assert order.user is not None
+        wallet = ledger.locked_wallet_of(order.user)
+        return Transfer.objects.create(
+            key=f"refund:{uuid.uuid4()}",
+            kind=Transfer.Kind.REFUND,
+            debit=wallet,
+            credit=ledger.house(Account.Kind.STRIPE),
+            amount=amount,
+            balance_after=wallet.balance - amount,
+            order=order,
+        )
+
+
 def open_turn(user: User, amount: int, *, hold: Callable[..., Hold] | None = None) -> uuid.UUID:
     """A running turn and its hold; InsufficientCredits if the wallet has less. `hold` may make it another way."""
     price = Price.objects.filter(model="claude-sonnet-5-5").latest("effective_from")

@@ -9,13 +9,22 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from pytest_django.fixtures import Settings
 
 from accounts.models import User
 from billing import audit, ledger
 from billing.errors import HoldEnded, InsufficientCredits, KeyReused
 from billing.ledger import Settlement
-from billing.models import Account, Hold, Transfer
+from billing.models import Account, Hold, Order, Transfer
 from tests.billing.books import (
     CREDIT,
     at_once,
@@ -25,6 +34,8 @@ from tests.billing.books import (
     open_turn,
     order,
     pay,
+    refused,
+    take_back,
     wallet_of,
 )
 
@@ -252,6 +263,108 @@ def test_an_adjustment_takes_only_what_is_available(alice: User) -> None:
     assert (refusal.value.available, refusal.value.needed) == (40 * CREDIT, 40 * CREDIT + 1)
     give(alice, -40 * CREDIT)
     assert has(alice) == (60 * CREDIT, 60 * CREDIT)
+
+
+def test_a_wallet_below_zero_buys_nothing_until_it_is_repaid(alice: User) -> None:
+    bought = order(alice, 500)
+    pay(bought)
+    running = open_turn(alice, 200)
+    give(alice, 200 - wallet_of(alice).balance)
+
+    take_back(bought, 500)
+    assert has(alice) == (-300, 200)
+    close_turn(running, 200)
+    assert has(alice) == (-500, 0)
+
+    pay(order(alice, 500))
+    with pytest.raises(InsufficientCredits) as refusal:
+        open_turn(alice, 1)
+    assert refusal.value.available == 0
+    pay(order(alice, 1))
+    open_turn(alice, 1)
+
+
+# --- Anything, in any order ------------------------------------------------------------------------------
+
+
+class Wallet(RuleBasedStateMachine):
+    """One wallet, and beside it a few lines of Python that foretell every answer and every balance.
+
+    Amounts are small and close to each other, so that many things are just possible, or just not.
+    """
+
+    amounts = st.integers(min_value=1, max_value=12)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.person = User.objects.create_user(f"{uuid.uuid4()}@example.org")
+        give(self.person, 10 - wallet_of(self.person).balance)
+        self.balance = 10
+        self.running: dict[uuid.UUID, int] = {}
+        self.orders: dict[Order, int] = {}
+
+    @property
+    def available(self) -> int:
+        return self.balance - sum(self.running.values())
+
+    @rule(amount=amounts)
+    def open(self, amount: int) -> None:
+        if amount > self.available:
+            with pytest.raises(InsufficientCredits):
+                open_turn(self.person, amount)
+        else:
+            self.running[open_turn(self.person, amount)] = amount
+
+    @precondition(lambda self: self.running)
+    @rule(price=st.integers(min_value=0, max_value=15), which=st.integers(min_value=0))
+    def close(self, price: int, which: int) -> None:
+        turn = list(self.running)[which % len(self.running)]
+        held = self.running.pop(turn)
+        assert close_turn(turn, price) == Settlement(min(price, held), max(price - held, 0))
+        self.balance -= min(price, held)
+        with pytest.raises(HoldEnded):
+            close_turn(turn, price)
+
+    @rule(amount=amounts)
+    def buy(self, amount: int) -> None:
+        bought = order(self.person, amount)
+        assert pay(bought) == pay(bought)
+        self.orders[bought] = amount
+        self.balance += amount
+
+    @precondition(lambda self: self.orders)
+    @rule(amount=amounts, which=st.integers(min_value=0))
+    def refund(self, amount: int, which: int) -> None:
+        bought = list(self.orders)[which % len(self.orders)]
+        if amount > self.orders[bought]:
+            with refused("a part of a purchase"):
+                take_back(bought, amount)
+        else:
+            take_back(bought, amount)
+            self.orders[bought] -= amount
+            self.balance -= amount
+
+    @rule(amount=st.integers(min_value=-12, max_value=12).filter(bool))
+    def adjust(self, amount: int) -> None:
+        if amount < 0 and self.available + amount < 0:
+            with pytest.raises(InsufficientCredits):
+                give(self.person, amount)
+        else:
+            give(self.person, amount)
+            self.balance += amount
+
+    @invariant()
+    def is_as_foretold(self) -> None:
+        assert has(self.person) == (self.balance, sum(self.running.values()))
+
+    def teardown(self) -> None:
+        commit_would_follow()
+        report = audit.prove(audit.RULES)
+        assert report.ok, [str(row) for rows in report.broken.values() for row in rows]
+
+
+def test_every_answer_of_the_ledger_can_be_foretold(db: None) -> None:
+    run_state_machine_as_test(Wallet, settings=settings(max_examples=15, stateful_step_count=25))
 
 
 # --- All at once -----------------------------------------------------------------------------------------

@@ -114,6 +114,14 @@ def running() -> Iterator[LocalRun]:
         run.stop()
 
 
+@pytest.fixture
+def stopped(running: LocalRun) -> LocalRun:
+    """What ran before, its data in place."""
+    if running.supervisor.running:
+        running.stop()
+    return running
+
+
 def test_everything_runs(running: LocalRun) -> None:
     wait_until(running.all_ready, "web, PostgreSQL, Valkey and a worker are ready")
     assert all(running.child(name) for name in CHILDREN)
@@ -163,30 +171,31 @@ def test_one_signal_ends_all_of_it(running: LocalRun) -> None:
     assert "Traceback" not in running.output()
 
 
-def test_what_a_killed_run_leaves_is_ended_by_its_reaper(running: LocalRun) -> None:
-    running.start()
-    running.supervisor.kill()
-    wait_until(lambda: find(running.home) == [], "nothing is left")
+def test_what_a_killed_run_leaves_is_ended_by_its_reaper(stopped: LocalRun) -> None:
+    stopped.start()
+    stopped.supervisor.kill()
+    wait_until(lambda: find(stopped.home) == [], "nothing is left")
 
 
-def test_a_run_whose_make_is_killed_makes_room_for_the_next(running: LocalRun) -> None:
-    make = running.start_under_make()
+def test_a_run_whose_make_is_killed_makes_room_for_the_next(stopped: LocalRun) -> None:
+    make = stopped.start_under_make()
     make.kill()
-    running.start()
-    wait_until(running.all_ready, "all is ready")
+    stopped.start()
+    wait_until(stopped.all_ready, "all is ready")
+    assert stopped.stop() == 0
 
 
-def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(running: LocalRun) -> None:
-    running.start()
-    left = [process for process in find(running.home) if "reap" not in "".join(process.cmdline())]
-    for reaper in set(find(running.home)) - set(left):
+def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(stopped: LocalRun) -> None:
+    stopped.start()
+    left = [process for process in find(stopped.home) if "reap" not in "".join(process.cmdline())]
+    for reaper in set(find(stopped.home)) - set(left):
         reaper.kill()
-    running.supervisor.kill()
+    stopped.supervisor.kill()
     assert all(process.is_running() for process in left)
-    running.start()
+    stopped.start()
     assert not any(process.is_running() for process in left)
-    wait_until(running.all_ready, "all is ready")
-    assert "brought the database up to date" not in running.output().partition("Ended")[2], (
+    wait_until(stopped.all_ready, "all is ready")
+    assert "brought the database up to date" not in stopped.output().partition("Ended")[2], (
         "the data was lost"
     )
 

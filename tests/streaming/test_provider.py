@@ -6,7 +6,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import pytest
+from anthropic import APIStatusError
 
 from billing.pricing import Usage
 from chatapp.local.demo_claude.client import DemoClaude
@@ -146,6 +148,23 @@ async def test_the_provider_says_when_to_come_back(demo: DemoClaude, claude: Cla
         await answer(claude)
 
     assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "1e9", "soon"])
+def test_a_provider_that_names_no_sane_time_names_none(seconds: str) -> None:
+    request = httpx2.Request("POST", "http://claude.example")
+    response = httpx2.Response(429, headers={"retry-after": seconds}, request=request)
+
+    assert anthropic.told(APIStatusError("slow down", response=response, body=None)).retry_after is None
+
+
+async def test_what_cannot_be_stored_does_not_come_in_as_a_reason(demo: DemoClaude, claude: Claude) -> None:
+    demo.script({"say": {"text": "x"}, "stop": {"reason": "end\x00turn"}})
+
+    finished = (await answer(claude))[-1]
+
+    assert isinstance(finished, Finished)
+    assert finished.stop_reason == "endturn"
 
 
 async def test_leaving_closes_the_call_upstream(demo: DemoClaude, claude: Claude) -> None:

@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 # Reading a long prompt takes Claude a while before it answers at all: a second for each so many tokens.
 PROMPT_TOKENS_PER_SECOND = 10_000
 
+# What a provider asks to wait beyond this is not worth telling a person.
+LONGEST_RETRY_SECONDS = 86_400
+
 # How a connection breaks in mid-answer; the SDK passes these on as they are.
 CUT = (httpx2.HTTPError, aiohttp.ClientError, ConnectionError, TimeoutError)
 
@@ -45,7 +48,7 @@ class Claude:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         async with await self._connect(prompt) as events:
-            answer = Answer(request_id=events.response.headers.get("request-id", ""))
+            answer = Answer(request_id=printable(events.response.headers.get("request-id", "")))
             iterator = aiter(events)
             while True:
                 try:
@@ -111,7 +114,8 @@ class Answer:
                 self._usage = input_usage(getattr(event.message, "usage", None))
                 return Accepted(self._usage, self._request_id)
             case "message_delta":
-                self._stop_reason = event.delta.stop_reason or self._stop_reason
+                if isinstance(event.delta.stop_reason, str):
+                    self._stop_reason = printable(event.delta.stop_reason)
                 self._usage = with_totals(self._usage, getattr(event, "usage", None))
             case "message_stop":
                 self._stopped = True
@@ -178,7 +182,7 @@ def printable(text: str) -> str:
 
 def told(error: anthropic.APIStatusError) -> ProviderError:
     """An error that Claude reported, by status before the stream or (status 200) by type within it."""
-    kind = error.type or ""
+    kind = printable(error.type) if isinstance(error.type, str) else ""
     reported = f"{error.status_code} {kind}"
     log.warning("provider error", status=error.status_code, type=kind, request_id=error.request_id)
     match error.status_code, kind:
@@ -198,7 +202,9 @@ def told(error: anthropic.APIStatusError) -> ProviderError:
 
 
 def _retry_after(error: anthropic.APIStatusError) -> float | None:
+    """Seconds, if the provider names a sane number of them."""
     try:
-        return max(0.0, float(error.response.headers.get("retry-after", "")))
+        seconds = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return None
+    return seconds if 0 <= seconds <= LONGEST_RETRY_SECONDS else None

@@ -1,0 +1,74 @@
+"""From async code to the database: bounded threads, and connections that are handed back at once."""
+
+import asyncio
+from threading import Event
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection, connections
+
+from chatapp.db import at_once_in_db, in_db
+from tests.servers import wait_until
+
+
+def ask(question: str) -> tuple[Any, Any]:
+    """What PostgreSQL answers, and the connection it was asked over."""
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return cursor.fetchone()[0], connections["default"]
+
+
+async def test_a_connection_is_handed_back_as_soon_as_the_work_is_done(committed_db: None) -> None:
+    answer, used = await in_db(ask, "SELECT 2 + 2")
+    assert (answer, used.connection) == (4, None)
+
+
+async def test_errors_come_through_and_keep_no_connection(committed_db: None) -> None:
+    kept: list[Any] = []
+
+    def fail() -> None:
+        kept.append(ask("SELECT 1")[1])
+        raise LookupError("nothing there")
+
+    with pytest.raises(LookupError, match="nothing there"):
+        await in_db(fail)
+    assert kept[0].connection is None
+
+
+async def test_more_work_than_connections_waits_its_turn(committed_db: None) -> None:
+    many = 5 * settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    asked = [in_db(ask, f"SELECT {number} FROM pg_sleep(0.01)") for number in range(many)]
+    assert [answer for answer, _ in await asyncio.gather(*asked)] == list(range(many))
+
+
+async def test_work_goes_on_though_nobody_waits_for_it_any_more(committed_db: None) -> None:
+    begun, may_end, ended = Event(), Event(), Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(20)
+        ask("SELECT 1")
+        ended.set()
+
+    waiting = asyncio.create_task(in_db(work))
+    await asyncio.to_thread(begun.wait, 20)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    may_end.set()
+    await asyncio.to_thread(wait_until, ended.is_set, "the work has ended", 20)
+
+
+async def test_a_heartbeat_does_not_queue_behind_the_rest(committed_db: None) -> None:
+    may_end = Event()
+    many = 2 * settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    busy = [asyncio.create_task(in_db(may_end.wait, 20)) for _ in range(many)]
+    await asyncio.sleep(0)  # they have taken all threads there are
+
+    answer, _ = await at_once_in_db(ask, "SELECT 1")
+
+    assert answer == 1
+    assert not any(task.done() for task in busy)
+    may_end.set()
+    await asyncio.gather(*busy)
