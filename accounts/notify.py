@@ -3,6 +3,7 @@
 Pages ask again for what they show, so a message lost while Valkey is away costs freshness and nothing else.
 """
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -13,6 +14,9 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
+# A Valkey that neither answers nor refuses is away as well.
+PATIENCE_SECONDS = 1
+
 
 def group_of(user_id: uuid.UUID) -> str:
     """The channel group that every open page of one person is in."""
@@ -22,9 +26,9 @@ def group_of(user_id: uuid.UUID) -> str:
 async def anotify(user_id: uuid.UUID, kind: str, **data: Any) -> None:
     """Send `{"type": kind, **data}` to each open page of a person."""
     try:
-        await get_channel_layer().group_send(
-            group_of(user_id), {"type": "page.message", "kind": kind, **data}
-        )
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            message = {"type": "page.message", "kind": kind, **data}
+            await get_channel_layer().group_send(group_of(user_id), message)
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("notification lost", kind=kind, error=type(error).__name__)
 

@@ -12,10 +12,15 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 app.conf.beat_schedule = {
-    "sweep-turns-left-behind": {"task": "chatapp.streaming.tasks.sweep", "schedule": 10.0},
+    "sweep-turns-left-behind": {
+        "task": "chatapp.streaming.tasks.sweep",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
     "record-usage-the-broker-missed": {
         "task": "chatapp.streaming.tasks.record_missing_usage",
         "schedule": 60.0,
+        "options": {"expires": 60},
     },
 }
 

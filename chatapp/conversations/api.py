@@ -12,7 +12,7 @@ from accounts.notify import notify
 from billing import ledger
 from billing.models import LanguageModel
 from chatapp.conversations import paging, tree
-from chatapp.conversations.models import Conversation, Message
+from chatapp.conversations.models import Conversation, Message, Turn
 from chatapp.conversations.shapes import ConversationOut, MessageOut, Page, conversation_out, messages_out
 from chatapp.problems import invalid, not_found
 
@@ -97,7 +97,10 @@ def delete_conversation(request: HttpRequest, conversation_id: UUID) -> Status[N
     with transaction.atomic():
         # Whoever opens or closes a turn waits here: none comes to point at what is being deleted.
         ledger.locked_wallet_of(user)
-        _own(user, conversation_id).delete()
+        conversation = _own(user, conversation_id)
+        # Nobody will read the answer that is being written: whoever writes it hears so by its next heartbeat.
+        Turn.objects.running().filter(conversation=conversation).update(stop_requested=True)
+        conversation.delete()
     notify(user.pk, "conversation", conversation=str(conversation_id), deleted=True)
     return Status(204, None)
 

@@ -88,11 +88,10 @@ class Terminal:
         return write
 
     def _write(self, line: bytes) -> None:
-        with self._lock:
-            # The last words of a run whose terminal is gone are nobody's loss.
-            with suppress(OSError):
-                sys.stdout.buffer.write(line if line.endswith(b"\n") else line + b"\n")
-                sys.stdout.buffer.flush()
+        # The last words of a run whose terminal is gone are nobody's loss.
+        with self._lock, suppress(OSError):
+            sys.stdout.buffer.write(line if line.endswith(b"\n") else line + b"\n")
+            sys.stdout.buffer.flush()
 
 
 class Lock:

@@ -20,7 +20,7 @@ from chatapp.streaming.events import Cursor
 from chatapp.streaming.following import follow
 from chatapp.streaming.journal import ask_to_stop
 from chatapp.streaming.models import UsageRecord
-from chatapp.streaming.running import start
+from chatapp.streaming.running import open_and_start
 from chatapp.streaming.sse import EventStream
 
 router = Router(tags=["turns"])
@@ -31,7 +31,11 @@ EARLIEST_DAY = date(2000, 1, 1)
 
 
 class NewTurn(Schema):
-    """One message; `id` makes it safe to send again."""
+    """One message; `id` makes it safe to send again.
+
+    `parent` is the answer to go on from; without it, the end of the shown branch. The conversation's own id as
+    `parent` begins anew, beside the first message.
+    """
 
     id: UUID = Field(default_factory=uuid4)
     conversation: UUID | None = None
@@ -45,10 +49,8 @@ class NewTurn(Schema):
 async def create_turn(request: HttpRequest, body: NewTurn) -> EventStream:
     """Ask, and follow the answer as Server-Sent Events. The same request again joins the same turn."""
     user: User = request.auth  # type: ignore[attr-defined]
-    opened = await in_db(turns.open, user, _checked(body))
-    if opened.prompt is not None:
-        start(opened.turn, opened.prompt)
-    return EventStream(follow(opened.turn, after=None))
+    turn = await open_and_start(user, _checked(body))
+    return EventStream(follow(turn, after=None))
 
 
 @router.get("turns/{uuid:turn_id}", response=TurnOut)
@@ -109,13 +111,9 @@ def _checked(body: NewTurn) -> turns.Ask:
         )
     if body.regenerate is None and not body.text.strip():
         raise invalid(text="The message is empty. Write something first.")
-    if body.regenerate is not None and body.text:
-        raise invalid(
-            text="To regenerate asks again for an answer to a message as it stands: leave out the text."
-        )
     if body.conversation is None and (body.parent or body.regenerate):
         raise invalid(conversation="Say which conversation the message is in.")
-    return turns.Ask(**body.dict(), parent_given="parent" in body.model_fields_set)
+    return turns.Ask(**body.dict())
 
 
 def _turn_of(user: User, turn_id: UUID) -> Turn:

@@ -1,8 +1,8 @@
 """The text of running turns in Valkey, so that another process can follow, stop or rescue them.
 
 Each turn has two strings that only grow (what was thought, what was said) and, at its end, its last event. Whoever
-follows keeps a byte offset into each. APPEND answers with the new length, which tells the writer whether Valkey
-still has all that came before; if not (it was away, or came back empty), the whole text is written anew.
+follows keeps a byte offset into each. A string is only ever grown from the length that the writer knows; if Valkey has
+another (it was away, or came back empty), the whole text is written anew.
 
 Valkey may be gone at any time: the turn goes on, other processes cannot follow it meanwhile, and nothing else is
 lost, because the database has the answer at its end.
@@ -37,6 +37,12 @@ FLUSH_SECONDS = 0.2
 POLL_SECONDS = 0.1
 WATCHED_SECONDS = 5
 STOPS = "chatapp:turns:stop"
+# Grows a string only if it is as long as the writer believes: one that Valkey lost, or that was written twice, is
+# seen before a reader could get a hole or a double. The answer is the new length, or -1.
+GROW = """
+if redis.call('STRLEN', KEYS[1]) ~= tonumber(ARGV[1]) then return -1 end
+return redis.call('APPEND', KEYS[1], ARGV[2])
+"""
 
 
 class JournalAway(Exception):
@@ -72,7 +78,6 @@ class Written:
         """Queue what is missing on `pipe`; the result takes Valkey's answers to it."""
         cursor = self.live.cursor
         begin = self.cursor if self.intact else Cursor()
-        command = pipe.append if self.intact else pipe.set
         sizes = dict(self.sizes) if self.intact else {"thinking": 0, "text": 0}
         grown = {
             "thinking": self.live.thinking.since(begin.thinking).encode(),
@@ -81,7 +86,10 @@ class Written:
         expected: list[int | bool] = []
         for part, piece in grown.items():
             if piece or not self.intact:
-                command(key(self.live.id, part), piece)
+                if self.intact:
+                    pipe.eval(GROW, 1, key(self.live.id, part), sizes[part], piece)
+                else:
+                    pipe.set(key(self.live.id, part), piece)
                 pipe.expire(key(self.live.id, part), KEPT_SECONDS)
                 sizes[part] += len(piece)
                 expected += [sizes[part] if self.intact else True, True]

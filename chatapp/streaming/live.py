@@ -7,8 +7,8 @@ is ever queued for anybody.
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
@@ -18,6 +18,9 @@ from chatapp.streaming.sse import KEEP_ALIVE_SECONDS
 
 # Readers wake at most so often; what arrives in between travels together. The first words never wait.
 MERGE_SECONDS = 0.03
+
+# Whoever asked needs a moment to begin reading, however short the patience with those who left.
+FIRST_READER_SECONDS = 5
 
 Leaving = Literal["stopped", "abandoned"]
 
@@ -70,7 +73,7 @@ class LiveTurn:
         self._unwatched: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._reading_from_provider: asyncio.Task[None] | None = None
-        self._watch_for_leaving()
+        self._watch_for_leaving(at_least_seconds=FIRST_READER_SECONDS)
 
     # --- The owner's side
 
@@ -88,11 +91,11 @@ class LiveTurn:
         self._cancel_timer()
         self._wake()
 
-    async def while_wanted(self, read: Awaitable[None]) -> None:
+    async def while_wanted(self, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `read` until it ends or is no longer wanted; then `leaving` says why, and it has been closed."""
         if self.leaving is not None:
             return
-        self._reading_from_provider = asyncio.ensure_future(read)
+        self._reading_from_provider = asyncio.create_task(read())
         try:
             await self._reading_from_provider
         except asyncio.CancelledError:
@@ -167,10 +170,10 @@ class LiveTurn:
 
     # --- Nobody reads
 
-    def _watch_for_leaving(self) -> None:
+    def _watch_for_leaving(self, at_least_seconds: float = 0) -> None:
         if self.ending is None:
-            loop = asyncio.get_running_loop()
-            self._unwatched = loop.call_later(settings.TURN_RECONNECT_SECONDS, self._leave_unless_watched)
+            seconds = max(settings.TURN_RECONNECT_SECONDS, at_least_seconds)
+            self._unwatched = asyncio.get_running_loop().call_later(seconds, self._leave_unless_watched)
 
     def _cancel_timer(self) -> None:
         if self._unwatched is not None:

@@ -1,6 +1,7 @@
 """The task that takes an opened turn through to its end, and tells everybody concerned."""
 
 import asyncio
+import contextvars
 import functools
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import structlog
 from celery.exceptions import OperationalError as BrokerAway
 from django.db.utils import InterfaceError, InternalError, OperationalError
 
+from accounts.models import User
 from accounts.notify import anotify
 from chatapp.conversations.models import Turn
 from chatapp.db import in_db
@@ -23,17 +25,36 @@ log = structlog.get_logger(__name__)
 CLOSE_ATTEMPTS = 12
 LONGEST_PAUSE_SECONDS = 15
 
+_opening: set[asyncio.Task[Turn]] = set()
+_telling: set[asyncio.Task[None]] = set()
 
-def start(turn: Turn, prompt: Prompt) -> live.LiveTurn:
-    """Make an opened turn live in this process."""
-    started = live.start(turns.started(turn), functools.partial(_run, turn=turn, prompt=prompt))
-    upkeep.keep_up()
-    return started
+
+async def open_and_start(user: User, ask: turns.Ask) -> Turn:
+    """Open a turn, or join it, and make it live in this process if it is new. Errors are those of `turns.open`.
+
+    A task of its own: a request whose client leaves in this very moment is cancelled, and a turn that was opened
+    and never started would keep its hold.
+    """
+    task = asyncio.get_running_loop().create_task(_open_and_start(user, ask), context=contextvars.Context())
+    _opening.add(task)
+    task.add_done_callback(_opening.discard)
+    return await asyncio.shield(task)
+
+
+async def _open_and_start(user: User, ask: turns.Ask) -> Turn:
+    opened = await in_db(turns.open, user, ask)
+    if opened.prompt is not None:
+        run = functools.partial(_run, turn=opened.turn, prompt=opened.prompt)
+        live.start(turns.started(opened.turn), run)
+        upkeep.keep_up()
+    return opened.turn
 
 
 async def _run(here: live.LiveTurn, *, turn: Turn, prompt: Prompt) -> None:
+    telling = asyncio.create_task(_tell_pages(turn, Turn.State.RUNNING))
+    _telling.add(telling)
+    telling.add_done_callback(_telling.discard)
     try:
-        await _tell_pages(turn, Turn.State.RUNNING)
         ending = await _close(here, await turns.generate(here, prompt, provider()))
     except Exception:
         # Our own mistake: readers are told, and the sweep releases the hold.
@@ -63,9 +84,8 @@ async def _tell_pages(turn: Turn, state: str) -> None:
     if turn.user_id is None:
         return
     await anotify(turn.user_id, "balance")
-    await anotify(
-        turn.user_id, "turn", turn=str(turn.pk), conversation=str(turn.conversation_id), state=str(state)
-    )
+    conversation = turn.conversation_id and str(turn.conversation_id)
+    await anotify(turn.user_id, "turn", turn=str(turn.pk), conversation=conversation, state=str(state))
 
 
 def _hand_to_worker(turn_id: UUID) -> None:

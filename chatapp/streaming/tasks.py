@@ -60,7 +60,8 @@ def sweep() -> None:
             notify(user_id, "balance")
             conversation = conversation_id and str(conversation_id)  # None: it was deleted meanwhile
             notify(user_id, "turn", turn=str(turn_id), conversation=conversation, state="interrupted")
-        record_usage.delay(str(turn_id))
+        # Recorded here and now: another job could only do the same later.
+        _record(Turn.objects.filter(pk=turn_id))
 
 
 def _record(ended: QuerySet[Turn]) -> int:

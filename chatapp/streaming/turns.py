@@ -53,20 +53,21 @@ LONGEST_TURN_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a client asks for; `parent_given` tells "at the end of the branch" from "a new first message"."""
+    """What a client asks for. No `parent` goes on at the end of the shown branch; the conversation itself as the
+    parent makes a new first message.
+    """
 
     id: uuid.UUID
     text: str
     conversation: uuid.UUID | None = None
     model: str | None = None
     parent: uuid.UUID | None = None
-    parent_given: bool = False
     regenerate: uuid.UUID | None = None
 
     @property
     def fingerprint(self) -> str:
         """The same for the same request, whenever and however often it is sent."""
-        content = [self.conversation, self.text, self.model, self.parent, self.parent_given, self.regenerate]
+        content = [self.conversation, self.text, self.model, self.parent, self.regenerate]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
@@ -113,10 +114,10 @@ def _joined(user: User, ask: Ask) -> Opened | None:
 
 
 def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
-    limits.check(user)
     conversation = _conversation(user, ask)
     question, history = _question(conversation, ask)
     model, price = _model(conversation, ask)
+    limits.check(user)
     prompt = Prompt(
         model=model.id,
         system=SYSTEM,
@@ -174,8 +175,11 @@ def _question(conversation: Conversation, ask: Ask) -> tuple[Message, list[Messa
         if asked is None:
             raise not_found("message")
         return asked, tree.branch(asked.parent_id)
+    parent: uuid.UUID | None
     if ask.parent is None:
-        parent = None if ask.parent_given else conversation.tip_id
+        parent = conversation.tip_id
+    elif ask.parent == conversation.pk:
+        parent = None
     else:
         found = Message.objects.filter(pk=ask.parent, conversation=conversation).first()
         if found is None:
@@ -250,6 +254,7 @@ class Outcome:
     stop_reason: str = ""
     first_token_ms: int | None = None
     finished: bool = False
+    counted: bool = False
     error: ProviderError | None = None
     began: float = field(default_factory=time.monotonic)
 
@@ -274,12 +279,13 @@ async def generate(live: LiveTurn, prompt: Prompt, provider: Provider) -> Outcom
                         live.think(text)
                     case Accepted(usage, request_id):
                         outcome.usage, outcome.request_id = usage, request_id
-                    case Finished(stop_reason, usage):
-                        outcome.stop_reason, outcome.usage, outcome.finished = stop_reason, usage, True
+                    case Finished(stop_reason, usage, counted):
+                        outcome.stop_reason, outcome.usage = stop_reason, usage
+                        outcome.finished, outcome.counted = True, counted
 
     try:
         async with asyncio.timeout(LONGEST_TURN_SECONDS):
-            await live.while_wanted(read())
+            await live.while_wanted(read)
     except ProviderError as error:
         outcome.error = error
     except TimeoutError:
@@ -319,7 +325,7 @@ def close(live: LiveTurn, outcome: Outcome) -> Ending:
         turn.provider = outcome.provider
         turn.provider_request = outcome.request_id[:100]
         turn.stop_reason = outcome.stop_reason[:40] or (live.leaving or "")
-        turn.estimated = usage is not None and state in ESTIMATED
+        turn.estimated = usage is not None and state in CHARGED and not outcome.counted
         turn.charged, turn.overrun = settlement.charged, settlement.overrun
         turn.cost = pricing.cost(usage, turn.price) if usage else 0
         turn.error_code = error.code if error else ""
@@ -349,7 +355,6 @@ def interrupt(turn_id: uuid.UUID, *, thinking: str, text: str) -> Ending | None:
 
 
 CHARGED = {Turn.State.COMPLETED, Turn.State.STOPPED, Turn.State.ABANDONED}
-ESTIMATED = {Turn.State.STOPPED, Turn.State.ABANDONED}
 OUTCOME_FIELDS = [
     *Usage.__dataclass_fields__,
     *("first_token_ms", "provider", "provider_request", "stop_reason", "estimated"),
@@ -358,7 +363,7 @@ OUTCOME_FIELDS = [
 
 
 def ending_of(turn: Turn, wallet: Account, *, retry_after: float | None = None) -> Ending:
-    """The last event of an ended turn, the same whenever it is asked for (with the balance of that moment)."""
+    """The last event of an ended turn, with the balance of the moment; `retry_after` only who was there is told."""
     balance = Balance(available=as_string(wallet.available), held=as_string(wallet.held))
     if turn.state in (Turn.State.FAILED, Turn.State.INTERRUPTED):
         code = turn.error_code or "interrupted"
@@ -412,7 +417,7 @@ def _used(outcome: Outcome, sent: str, max_tokens: int) -> Usage | None:
 
     None when the provider had not accepted the request: then it costs nobody anything.
     """
-    if outcome.usage is None or outcome.finished:
+    if outcome.usage is None or outcome.counted:
         return outcome.usage
     return replace(outcome.usage, output_tokens=min(max_tokens, tokens_in(sent)))
 

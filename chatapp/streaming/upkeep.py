@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import DatabaseError, InterfaceError
 
 from chatapp.conversations.models import Turn
 from chatapp.db import at_once_in_db
@@ -56,7 +56,7 @@ async def beat() -> None:
         try:
             asked = [turn.id for turn in live.here.values() if turn.ending is None]
             stopping = await at_once_in_db(_heartbeat, asked)
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
             log.warning("heartbeat failed", error=type(error).__name__)
         else:
             for turn_id in asked:

@@ -2,8 +2,11 @@
 
 import asyncio
 import secrets
+import select
+import socket
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -79,6 +82,25 @@ def test_a_turn_whose_process_lives_is_not_swept(stack: Stack, alice: User, sign
     with reading:
         stack.wait_until(lambda: Turn.objects.get(pk=turn).heartbeat_at > first, "a heartbeat")
         client.post(f"/api/v1/turns/{turn}/stop")
+
+
+def test_a_client_that_leaves_at_once_leaves_no_hold_behind(stack: Stack, alice: User) -> None:
+    token = ApiKey.issue(user=alice, name="hasty")[1]
+    host = urlsplit(stack.url).netloc
+    body = '{"text": "[[demo: tokens 4000]] [[demo: pace 50]] hello"}'
+    request = (
+        f"POST /api/v1/turns HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+    for milliseconds in range(0, 60, 4):
+        with socket.create_connection((urlsplit(stack.url).hostname, urlsplit(stack.url).port)) as client:
+            client.sendall(request.encode())
+            select.select([client], [], [], milliseconds / 1000)  # until it is answered, or so long
+
+    turns = Turn.objects.of(alice)
+    stack.wait_until(lambda: not turns.running().exists(), "every turn that was opened has ended", 25)
+    assert ledger.wallet_of(alice).held == 0
+    assert not turns.filter(state="interrupted").exists()
 
 
 def test_without_valkey_turns_work_and_usage_is_recorded_later(

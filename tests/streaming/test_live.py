@@ -97,7 +97,7 @@ async def test_a_turn_that_nobody_reads_is_left(live: LiveTurn, settings: pytest
 
     events = live.follow(None)
     await anext(events)
-    wanted = asyncio.create_task(live.while_wanted(endless()))
+    wanted = asyncio.create_task(live.while_wanted(endless))
     await asyncio.sleep(0)
     await events.aclose()
 

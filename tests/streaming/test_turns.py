@@ -117,7 +117,7 @@ def test_another_answer_stands_beside_the_first(stack: Stack, alice: User, sign_
 def test_the_first_message_can_be_asked_differently(stack: Stack, alice: User, sign_in: SignIn) -> None:
     client = sign_in(alice)
     first = ask(client, "Flip a coin.")[0]
-    other = ask(client, "Roll a die.", conversation=first["conversation"], parent=None)[0]
+    other = ask(client, "Roll a die.", conversation=first["conversation"], parent=first["conversation"])[0]
 
     page = client.get(f"/api/v1/conversations/{first['conversation']}/messages").json()
     assert page["items"][0]["siblings"] == [first["user_message"], other["user_message"]]
@@ -378,7 +378,7 @@ def test_a_small_balance_shortens_the_answer(stack: Stack, alice: User, sign_in:
         ({"text": "hi", "id": "not-a-uuid"}, "id"),
         ({"text": "hi", "model": "gpt-1"}, "model"),
         ({"text": "hi", "parent": new_id()}, "conversation"),
-        ({"text": "hi", "regenerate": new_id()}, "text"),
+        ({"text": "hi", "regenerate": new_id()}, "conversation"),
     ],
 )
 def test_bad_input_is_answered_with_the_field_at_fault(

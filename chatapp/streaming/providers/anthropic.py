@@ -99,6 +99,7 @@ class Answer:
         self._request_id = request_id
         self._usage = Usage()
         self._stop_reason = ""
+        self._counted = False
         self._stopped = False
 
     def read(self, event: Any) -> Delta | None:
@@ -117,6 +118,7 @@ class Answer:
                 if isinstance(event.delta.stop_reason, str):
                     self._stop_reason = printable(event.delta.stop_reason)
                 self._usage = with_totals(self._usage, getattr(event, "usage", None))
+                self._counted |= getattr(getattr(event, "usage", None), "output_tokens", None) is not None
             case "message_stop":
                 self._stopped = True
         return None
@@ -125,7 +127,7 @@ class Answer:
         """The answer's end; a stream that ended without saying so was cut, however politely."""
         if not self._stopped or not self._stop_reason:
             raise ProviderError("provider_cut", reported="the stream ended without message_stop")
-        return Finished(self._stop_reason, self._usage)
+        return Finished(self._stop_reason, self._usage, self._counted)
 
 
 def input_usage(reported: Any) -> Usage:

@@ -49,10 +49,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The provider's own last word; without it an answer is cut."""
+    """The provider's own last word; without it an answer is cut. `counted` tells whether it told the output."""
 
     stop_reason: str
     usage: Usage
+    counted: bool = True
 
 
 Delta = Accepted | Thought | Said | Finished

@@ -65,7 +65,9 @@ export class Asking {
     const { messages } = this.#on.shown;
     const above = messages.slice(0, messages.indexOf(message));
     const question = expectedQuestion(text, message.parent, message.siblings);
-    return this.#ask({ text, parent: message.parent }, [...above, question], [], () => {
+    // Beside the first message there is no answer to go on from: then the conversation itself is the parent.
+    const parent = message.parent ?? this.#on.shown.id ?? undefined;
+    return this.#ask({ text, parent }, [...above, question], [], () => {
       if (this.edit(message, text)) this.#on.composer.write("");
     });
   }

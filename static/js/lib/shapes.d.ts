@@ -102,7 +102,7 @@ export interface NewTurn {
   conversation?: string;
   text?: string;
   model?: string;
-  parent?: string | null;
+  parent?: string;
   regenerate?: string;
 }
 
