@@ -32,7 +32,7 @@ lint: install ## Formatter check, linter, type check, import contract, front-end
 	@$(VENV)/lint-imports
 	@$(NPM) run --silent check
 
-lock: install ## Write the lock files anew from pyproject.toml and package.json
+lock: install ## Bring the lock files in line with pyproject.toml and package.json
 	@$(PYTHON) -m venv .local/uv && .local/uv/bin/python -m pip install --quiet --upgrade uv
 	@for lock in "requirements.txt" "requirements-dev.txt -c requirements.txt --group dev"; do \
 		UV_CUSTOM_COMPILE_COMMAND="make lock" .local/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \

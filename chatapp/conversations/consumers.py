@@ -17,6 +17,8 @@ from chatapp.db import in_db
 log = structlog.get_logger(__name__)
 
 NOT_SIGNED_IN = 4401
+# How losing Valkey shows. The last: redis-py, when its reader drops the connection that is just written to.
+AWAY = (RedisError, OSError, AttributeError)
 PING = '{"type":"ping"}'
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -26,10 +28,14 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class PageConsumer(AsyncJsonWebsocketConsumer):
     """Sends a person's own news to one page of theirs; takes nothing from it but pings."""
 
+    let_in = False
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
-        except (RedisError, OSError) as error:
+        except AWAY as error:
+            if self.let_in:
+                raise
             # Without Valkey no news could reach the page; it tries again by itself, and the chat goes on meanwhile.
             log.warning("page refused", error=type(error).__name__)
             await send({"type": "websocket.close"})
@@ -41,12 +47,13 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
             await self.close(NOT_SIGNED_IN)
             return
         await self.channel_layer.group_add(group_of(self.user.pk), self.channel_name)
+        self.let_in = True
         await self.accept()
         await self.send_balance()
 
     async def disconnect(self, code: int) -> None:
         if self.user.is_authenticated:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*AWAY):
                 await self.channel_layer.group_discard(group_of(self.user.pk), self.channel_name)
 
     async def receive(
