@@ -260,9 +260,7 @@ async def refusal(open_page: OpenPage, user: User) -> int:
                 return refused.status
 
 
-async def test_a_page_that_leaves_while_valkey_is_away_is_forgotten(
-    stack: Stack, open_page: OpenPage, alice: User
-) -> None:
+async def test_a_page_may_leave_while_valkey_is_away(stack: Stack, open_page: OpenPage, alice: User) -> None:
     async with open_page(alice) as page:
         await page.hear()
         await asyncio.to_thread(stack.valkey.kill)

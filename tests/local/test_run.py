@@ -165,10 +165,11 @@ def test_requests_wait_while_web_is_started_again(running: LocalRun) -> None:
 
 
 def test_one_signal_ends_all_of_it(running: LocalRun) -> None:
+    said_before = len(running.output())  # what was killed above may have been missed by others
     assert running.stop() == 0
     assert find(running.home) == []
     assert not (running.home / "run.env").exists()
-    assert "Traceback" not in running.output()
+    assert "Traceback" not in running.output()[said_before:]
 
 
 def test_what_a_killed_run_leaves_is_ended_by_its_reaper(stopped: LocalRun) -> None:
