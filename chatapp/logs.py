@@ -68,8 +68,8 @@ class ValkeyAwayInOneLine(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        # AttributeError: of redis-py, when its reader drops the connection that is just written to.
-        if isinstance(error, RedisError | OSError | AttributeError):
+        # The last two are redis-py's, when its reader drops the connection that is just written to.
+        if isinstance(error, RedisError | OSError | AttributeError | RuntimeError):
             record.msg, record.args = f"channel layer away: {type(error).__name__}", None
             record.exc_info = None
             record.levelno, record.levelname = logging.WARNING, "WARNING"

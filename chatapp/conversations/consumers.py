@@ -17,8 +17,8 @@ from chatapp.db import in_db
 log = structlog.get_logger(__name__)
 
 NOT_SIGNED_IN = 4401
-# How losing Valkey shows. The last: redis-py, when its reader drops the connection that is just written to.
-AWAY = (RedisError, OSError, AttributeError)
+# How losing Valkey shows. The last two are redis-py's, when its reader and a writer find the connection lost at once.
+AWAY = (RedisError, OSError, AttributeError, RuntimeError)
 PING = '{"type":"ping"}'
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
