@@ -15,7 +15,7 @@ import pytest
 
 from chatapp.local.environment import without_settings
 from chatapp.local.postgres import PostgresServer, others_reach
-from chatapp.local.process import LocalError, Mark, free_port, start_reaper
+from chatapp.local.process import LocalError, Mark, free_ports, start_reaper
 from chatapp.local.valkey import ValkeyServer
 
 START_SECONDS = 60.0
@@ -34,10 +34,10 @@ class Servers:
         self.outbox = home / "outbox"
         self.logs.mkdir()
         self.mark = Mark.new(home)
-        self.claude_port, self.stripe_port = free_port(), free_port()
+        postgres_port, valkey_port, self.claude_port, self.stripe_port = free_ports(4)
         self._reaper = start_reaper(self.mark, remove=home)
-        self.postgres = PostgresServer(home, mark=self.mark, port=free_port(), durable=False)
-        self.valkey = ValkeyServer(home, mark=self.mark, port=free_port())
+        self.postgres = PostgresServer(home, mark=self.mark, port=postgres_port, durable=False)
+        self.valkey = ValkeyServer(home, mark=self.mark, port=valkey_port)
         self.env = {
             **without_settings(os.environ),
             "CHATAPP_ENV_FILES": "",

@@ -79,6 +79,7 @@ class Program:
         self.user = user
         self.keep_fds = tuple(keep_fds)
         self.process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
@@ -113,7 +114,8 @@ class Program:
         if log:
             log.close()
         else:
-            threading.Thread(target=self._read_lines, args=(self.process,), daemon=True).start()
+            self._reader = threading.Thread(target=self._read_lines, args=(self.process,), daemon=True)
+            self._reader.start()
 
     def ask_to_stop(self) -> None:
         if self.process is not None and self.running:
@@ -132,6 +134,9 @@ class Program:
         self.kill()
         if self.process is not None:
             end(self._members())
+        if self._reader is not None:
+            # Its last words are often the ones that matter.
+            self._reader.join(timeout=1)
 
     def kill(self) -> None:
         """What `kill -9` does: nothing is asked, nothing is cleaned up."""
@@ -214,23 +219,28 @@ def reap(mark: str, remove: str) -> None:
         shutil.rmtree(remove, ignore_errors=True)
 
 
-def free_port(wanted_by: str = "") -> int:
-    """A loopback port nobody listens on; for the same `wanted_by` the same one, as long as it can be had.
+def free_ports(count: int, wanted_by: str = "") -> list[int]:
+    """Loopback ports nobody listens on; for the same `wanted_by` the same ones, as long as they can be had.
 
-    It lies below those that the kernel hands to outgoing connections: a server that is started again must not find
+    They lie below those that the kernel hands to outgoing connections: a server that is started again must not find
     its port taken by the near end of somebody's connection.
     """
     choice = random.Random(wanted_by) if wanted_by else random.Random()  # noqa: S311
-    for _ in range(200):
+    found: list[int] = []
+    for _ in range(200 * count):
         port = choice.randint(20000, 32000)
-        with socket.socket() as probe:
+        with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise LocalError("No free TCP port between 20000 and 32000 on 127.0.0.1.")
+            probe.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise LocalError("There are not enough free TCP ports between 20000 and 32000 on 127.0.0.1.")
+
+
+def free_port() -> int:
+    return free_ports(1)[0]
 
 
 def write_private(file: Path, text: str) -> None:

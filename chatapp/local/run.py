@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from chatapp.local.environment import arrange, chosen_settings, without_settings, write_settings
 from chatapp.local.postgres import PostgresServer, directory_for
-from chatapp.local.process import CLONE, LocalError, Mark, Program, end, find, free_port, start_reaper
+from chatapp.local.process import CLONE, LocalError, Mark, Program, end, find, free_ports, start_reaper
 from chatapp.local.programs import Programs
 from chatapp.local.valkey import ValkeyServer
 
@@ -49,7 +49,7 @@ class Stopped(Exception):
 
 
 class WebFailed(Exception):
-    """Web ended instead of serving, and has said why."""
+    """Web cannot serve, and has said why."""
 
 
 @dataclass
@@ -183,7 +183,7 @@ class Run:
         # Held as long as the run: web is started again on the same socket, and requests wait for it meanwhile.
         self._listener = _listen(chosen.get("HOST", "127.0.0.1"), chosen.get("PORT", "8000"))
         url = _url_of(self._listener)
-        claude_port, stripe_port = free_port(f"claude {CLONE}"), free_port(f"stripe {CLONE}")
+        postgres_port, valkey_port, claude_port, stripe_port = free_ports(4, wanted_by=str(LOCAL))
         arranged = arrange(
             chosen,
             claude_url=f"http://127.0.0.1:{claude_port}",
@@ -191,7 +191,7 @@ class Run:
             secrets_in=LOCAL,
         )
         settings = arranged.settings
-        servers = self._private_servers(chosen)
+        servers = self._private_servers(chosen, postgres_port, valkey_port)
         for server, name in servers:
             settings[name] = server.url
         write_settings(SETTINGS_OF_RUN, settings)
@@ -238,18 +238,16 @@ class Run:
         self._begin(1, programs.beat(LOCAL / "beat"))
         self._terminal.say(_welcome(url, logins, stand_ins))
 
-    def _private_servers(self, chosen: dict[str, str]) -> list[tuple[PostgresServer | ValkeyServer, str]]:
+    def _private_servers(
+        self, chosen: dict[str, str], postgres_port: int, valkey_port: int
+    ) -> list[tuple[PostgresServer | ValkeyServer, str]]:
         """The servers nobody configured, each with the setting that will name it."""
         servers: list[tuple[PostgresServer | ValkeyServer, str]] = []
         if "DATABASE_URL" not in chosen:
-            postgres = PostgresServer(
-                directory_for(LOCAL), mark=self._mark, port=free_port(f"postgres {CLONE}")
-            )
+            postgres = PostgresServer(directory_for(LOCAL), mark=self._mark, port=postgres_port)
             servers.append((postgres, "DATABASE_URL"))
         if "REDIS_URL" not in chosen:
-            servers.append(
-                (ValkeyServer(LOCAL, mark=self._mark, port=free_port(f"valkey {CLONE}")), "REDIS_URL")
-            )
+            servers.append((ValkeyServer(LOCAL, mark=self._mark, port=valkey_port), "REDIS_URL"))
         else:
             _check_reachable("REDIS_URL", chosen["REDIS_URL"], default_port=6379)
         return servers
@@ -271,7 +269,9 @@ class Run:
             for server in servers:
                 server.ready()
             if not web.running:
-                raise WebFailed
+                if web.how_it_ended == "ended with status 1":
+                    raise WebFailed
+                raise LocalError(f"web {web.how_it_ended} before it could serve.")
             if select.select([ready], [], [], 0.02)[0]:
                 told += os.read(ready, 4096)
         return told.decode().splitlines()[:-1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatapp.local.process import Mark, Program, find, free_port, start_reaper
+from chatapp.local.process import Mark, Program, find, free_ports, start_reaper
 from tests.servers import wait_until
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
@@ -103,8 +103,9 @@ def test_a_reaper_leaves_a_later_run_alone(mark: Mark, run: Run, tmp_path: Path)
     assert program.running
 
 
-def test_a_port_is_the_same_for_the_same_purpose_while_it_is_free() -> None:
-    port = free_port("some purpose")
-    assert free_port("some purpose") == port
-    with socket.create_server(("127.0.0.1", port)):
-        assert free_port("some purpose") != port
+def test_ports_are_the_same_for_the_same_purpose_while_they_are_free() -> None:
+    ports = free_ports(3, wanted_by="some purpose")
+    assert len(set(ports)) == 3
+    assert free_ports(3, wanted_by="some purpose") == ports
+    with socket.create_server(("127.0.0.1", ports[0])):
+        assert free_ports(2, wanted_by="some purpose") == ports[1:]

@@ -154,7 +154,9 @@ def test_what_is_killed_comes_back_where_it_was(running: LocalRun, name: str) ->
     killed.kill()
     wait_until(lambda: running.child(name) not in (None, killed), f"there is another {name}")
     wait_until(running.all_ready, "all is ready again")
-    assert f"{name} was killed by SIGKILL; it is started again in" in running.output()
+    wait_until(
+        lambda: f"{name} was killed by SIGKILL; it is started again in" in running.output(), "it is told"
+    )
 
 
 def test_requests_wait_while_web_is_started_again(running: LocalRun) -> None:
