@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from billing.models import Account, Hold, Order, Transfer
+from billing.models import Account, Hold, Lot, LotUse, Order, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +206,8 @@ ROUTE = Rule(
         ('overrun', 'overruns', 'usage'),
         ('signup', 'signup', 'wallet'),
         ('purchase', 'stripe', 'wallet'),
+        ('grant', 'promotions', 'wallet'),
+        ('expiry', 'wallet', 'expired'),
         ('adjustment', 'adjustments', 'wallet'), ('adjustment', 'wallet', 'adjustments'),
         ('refund', 'wallet', 'stripe'), ('refund', 'stripe', 'wallet'),
         ('dispute', 'wallet', 'stripe'), ('dispute', 'stripe', 'wallet')
@@ -256,6 +258,87 @@ OVERRUN = Rule(
     LEFT JOIN (SELECT hold_id, sum(amount) AS amount FROM billing_transfer WHERE kind = 'charge' GROUP BY hold_id)
         charge ON charge.hold_id = o.hold_id
     WHERE (o.times = 1 AND charge.amount = h.amount) IS NOT TRUE
+    """,
+)
+
+# --- What expires ----------------------------------------------------------------------------------------
+
+LOT = Rule(
+    "lot",
+    "Credits that expire are one lot, of the wallet and the amount of the transfer that brought them.",
+    """
+    SELECT concat('transfer ', COALESCE(t.id, l.transfer_id)),
+        CASE WHEN t.expires_at IS NULL THEN 'no lot'
+            ELSE concat('a lot of ', t.amount, ' on account ', t.credit_id, ' until ', t.expires_at) END,
+        CASE WHEN l.transfer_id IS NULL THEN 'none'
+            ELSE concat('a lot of ', l.amount, ' on account ', l.account_id, ' until ', l.expires_at) END
+    FROM (SELECT * FROM billing_transfer WHERE expires_at IS NOT NULL) t
+    FULL JOIN billing_lot l ON l.transfer_id = t.id
+    WHERE ((l.account_id, l.amount, l.expires_at) = (t.credit_id, t.amount, t.expires_at)) IS NOT TRUE
+    """,
+)
+
+LOT_LEFT = Rule(
+    "lot_left",
+    "What remains of a lot is what no transfer has used.",
+    """
+    SELECT concat('lot ', l.transfer_id), (l.amount - COALESCE(used.amount, 0))::text, l.remaining::text
+    FROM billing_lot l
+    LEFT JOIN (SELECT lot_id, sum(amount) AS amount FROM billing_lotuse GROUP BY lot_id) used
+        ON used.lot_id = l.transfer_id
+    WHERE l.remaining <> l.amount - COALESCE(used.amount, 0)
+    """,
+)
+
+LOT_USE = Rule(
+    "lot_use",
+    "A transfer uses lots of the wallet it debits, up to its amount; an expiry uses all of its amount, of its own lot.",
+    """
+    SELECT concat('transfer ', t.id),
+        CASE t.kind WHEN 'expiry' THEN concat(t.amount, ' of lot ', t.source_id)
+            ELSE concat('at most ', t.amount, ' of lots of account ', t.debit_id) END,
+        concat(COALESCE(used.amount, 0), ' of lots ', COALESCE(used.lots, 'none'), ' of account ',
+            COALESCE(used.accounts, 'none'))
+    FROM billing_transfer t
+    LEFT JOIN (
+        SELECT u.transfer_id, sum(u.amount) AS amount,
+            string_agg(l.transfer_id::text, ', ' ORDER BY l.transfer_id) AS lots,
+            string_agg(DISTINCT l.account_id::text, ', ') AS accounts
+        FROM billing_lotuse u JOIN billing_lot l ON l.transfer_id = u.lot_id GROUP BY u.transfer_id
+    ) used ON used.transfer_id = t.id
+    WHERE (used.transfer_id IS NOT NULL OR t.kind = 'expiry') AND (
+        used.accounts = t.debit_id::text AND used.amount <= t.amount
+        AND (t.kind <> 'expiry' OR (used.amount = t.amount AND used.lots = t.source_id::text))
+    ) IS NOT TRUE
+    """,
+)
+
+EXPIRED = Rule(
+    "expired",
+    "What expired an hour ago is booked, except what a turn that was opened before may still need.",
+    """
+    SELECT concat('lot ', l.transfer_id), 'nothing left to book', concat(due.amount, ' to be booked')
+    FROM (
+        SELECT DISTINCT account_id FROM billing_lot WHERE remaining > 0 AND expires_at < now() - interval '1 hour'
+    ) overdue
+    CROSS JOIN LATERAL billing_expirable(overdue.account_id) due
+    JOIN billing_lot l ON l.transfer_id = due.lot
+    WHERE l.expires_at < now() - interval '1 hour'
+    """,
+)
+
+COVERED = Rule(
+    "covered",
+    "A wallet has what remains of its lots, and less only as far as reversals have taken it there.",
+    """
+    SELECT concat('account ', a.id), concat('at least ', lots.remaining - reversed.amount), a.balance::text
+    FROM (SELECT account_id, sum(remaining) AS remaining FROM billing_lot WHERE remaining > 0 GROUP BY account_id) lots
+    JOIN billing_account a ON a.id = lots.account_id
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(sum(CASE WHEN debit_id = a.id THEN amount ELSE -amount END), 0) AS amount
+        FROM billing_transfer WHERE a.id IN (debit_id, credit_id) AND kind IN ('refund', 'dispute')
+    ) reversed
+    WHERE a.balance < lots.remaining AND a.balance < lots.remaining - reversed.amount
     """,
 )
 
@@ -339,6 +422,12 @@ TRIGGERS = {
     "hold_is_never_truncated": "billing_hold",
     "hold_apply": "billing_hold",
     "hold_is_charged": "billing_hold",
+    "lot_is_never_deleted": "billing_lot",
+    "lot_is_never_truncated": "billing_lot",
+    "lot_guard": "billing_lot",
+    "lot_use_is_never_changed": "billing_lotuse",
+    "lot_use_is_never_truncated": "billing_lotuse",
+    "lot_use_apply": "billing_lotuse",
     "account_is_never_deleted": "billing_account",
     "account_is_never_truncated": "billing_account",
     "account_guard": "billing_account",
@@ -348,10 +437,11 @@ TRIGGERS = {
 CONSTRAINTS = {
     "billing_transfer_key_key": "billing_transfer",
     "billing_order_stripe_session_key": "billing_order",
+    "billing_order_stripe_invoice_key": "billing_order",
     "billing_account_user_id_key": "billing_account",
     **{
         constraint.name: model._meta.db_table
-        for model in (Account, Hold, Order, Transfer)
+        for model in (Account, Hold, Lot, LotUse, Order, Transfer)
         for constraint in model._meta.constraints
     },
 }
@@ -394,6 +484,11 @@ RULES = (
     ROUTE,
     CHARGE,
     OVERRUN,
+    LOT,
+    LOT_LEFT,
+    LOT_USE,
+    EXPIRED,
+    COVERED,
     PURCHASE,
     PAID_SESSION,
     REVERSAL,

@@ -80,6 +80,7 @@ def _credit(order: Order, wallet: Account | None, session: Session) -> None:
         log.warning("paid amount differs from the order", order=str(order.pk), paid=session.amount_total)
     order.state = Order.State.PAID
     order.paid_at = Now()
+    order.paid_cents = session.amount_total
     ledger.purchase(wallet=wallet, order=order)
     if order.user_id:
         transaction.on_commit(partial(notify, order.user_id, "balance"), robust=True)

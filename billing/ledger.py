@@ -10,16 +10,17 @@ trigger, and a statement that would break a rule is refused, whoever sends it.
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
 from billing.credits import to_microcredits
 from billing.errors import HoldEnded, InsufficientCredits, KeyReused
-from billing.models import Account, Hold, Order, Transfer
+from billing.models import Account, Hold, Lot, Order, Transfer
 
 
 def wallet_of(user: User) -> Account:
@@ -32,11 +33,18 @@ def wallet_of(user: User) -> Account:
 
 
 def locked_wallet_of(user: User) -> Account:
-    """The wallet, locked until the transaction ends: what comes after it cannot be overtaken."""
+    """The wallet, locked until the transaction ends: what comes after it cannot be overtaken.
+
+    What has expired in it is booked first, so what it has available can be spent.
+    """
+    due = Lot.objects.filter(account=OuterRef("pk"), remaining__gt=0, expires_at__lte=Now())
     try:
-        return Account.objects.select_for_update().get(user=user)
+        wallet = Account.objects.select_for_update().annotate(due=Exists(due)).get(user=user)
     except Account.DoesNotExist:
         return _open_wallet(user)
+    if wallet.due:
+        expire(wallet)
+    return wallet
 
 
 def wallet_holding(hold_id: uuid.UUID) -> Account:
@@ -104,7 +112,93 @@ def purchase(*, wallet: Account, order: Order) -> Transfer:
         credit=wallet,
         amount=order.credits_microcredits,
         order=order,
+        expires_at=order.credits_expire_at,
     )
+
+
+def reverse(
+    *, wallet: Account, order: Order, kind: Transfer.Kind, amount: int, key: str, reason: str, made_by: str
+) -> Transfer:
+    """Take credits of a purchase back from a locked wallet, for money given back (refund) or claimed (dispute).
+
+    They are taken also when they have been spent: then the wallet is below zero until a top-up repays it. No more
+    than what is left of the purchase; PostgreSQL refuses it otherwise.
+    """
+    return _post(
+        key=key,
+        kind=kind,
+        debit=wallet,
+        credit=house(Account.Kind.STRIPE),
+        amount=amount,
+        order=order,
+        reason=reason,
+        made_by=made_by,
+    )
+
+
+def give_back(
+    *, wallet: Account, order: Order, kind: Transfer.Kind, amount: int, key: str, reason: str
+) -> Transfer:
+    """Undo a `reverse`: the refund failed, or the dispute was won. What is given back does not expire."""
+    return _post(
+        key=key,
+        kind=kind,
+        debit=house(Account.Kind.STRIPE),
+        credit=wallet,
+        amount=amount,
+        order=order,
+        reason=reason,
+    )
+
+
+def grant(
+    *, user: User, amount: int, reason: str, made_by: User, key: str, expires_at: datetime | None = None
+) -> Transfer:
+    """Give promotional credits, which are used before bought ones if they expire: once per `key`."""
+    with transaction.atomic():
+        return _post(
+            key=f"grant:{key}",
+            kind=Transfer.Kind.GRANT,
+            debit=house(Account.Kind.PROMOTIONS),
+            credit=locked_wallet_of(user),
+            amount=amount,
+            expires_at=expires_at,
+            reason=reason,
+            made_by=made_by.email,
+        )
+
+
+def expire(wallet: Account) -> list[Transfer]:
+    """Book what has expired unused on a locked wallet.
+
+    As much as turns that were opened before the expiry may still need is left for them, and booked later.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT lot, amount FROM billing_expirable(%s)", [wallet.pk])
+        expirable = cursor.fetchall()
+    lots = Lot.objects.select_related("transfer").in_bulk([lot for lot, _ in expirable])
+    return [
+        _post(
+            # What remains only ever falls, so this names one expiry and no other.
+            key=f"expiry:{lot}:{lots[lot].remaining}",
+            kind=Transfer.Kind.EXPIRY,
+            debit=wallet,
+            credit=house(Account.Kind.EXPIRED),
+            amount=amount,
+            source=lots[lot].transfer,
+        )
+        for lot, amount in expirable
+    ]
+
+
+def expire_everywhere() -> int:
+    """Book what has expired in all wallets, each in a transaction of its own; how many wallets there were."""
+    due = Lot.objects.filter(remaining__gt=0, expires_at__lte=Now()).values("account")
+    wallets = Account.objects.filter(pk__in=due).values_list("pk", flat=True)
+    for pk in wallets:
+        with transaction.atomic():
+            expire(Account.objects.select_for_update().get(pk=pk))
+    return len(wallets)
 
 
 def adjust(*, user: User, amount: int, reason: str, made_by: User, key: str) -> Transfer:
@@ -176,6 +270,8 @@ def _post(
     amount: int,
     hold: Hold | None = None,
     order: Order | None = None,
+    source: Transfer | None = None,
+    expires_at: datetime | None = None,
     reason: str = "",
     made_by: str = "",
 ) -> Transfer:
@@ -192,6 +288,8 @@ def _post(
         "amount": amount,
         "hold_id": hold and hold.pk,
         "order_id": order and order.pk,
+        "source_id": source and source.pk,
+        "expires_at": expires_at,
         "reason": reason,
         "made_by": made_by,
     }

@@ -22,6 +22,11 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "expire-credits": {
+        "task": "billing.tasks.expire_lots",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
 }
 
 

@@ -7,6 +7,9 @@
 - A purchase credits what its order says to who ordered it; reversals take back no more than that.
 - A hold is made pending, within what is available, ends once, and is charged in the transaction that settles it.
 - A wallet goes below zero only by a reversal (refund or dispute); a charge is covered by its hold.
+- Credits that expire are a lot, made with the transfer that brings them. What leaves a wallet uses lots first, soonest
+  expiry first; each use is a row that nobody else can write, and a lot has what its uses leave.
+- An expiry books exactly what a lot has left when its day has come, except what holds from before may still need.
 
 A superuser can switch triggers off and an owner can drop them: `ledger_audit` proves that neither has happened, and
 adds everything up without them.
@@ -37,6 +40,14 @@ CREATE TRIGGER hold_is_never_truncated BEFORE TRUNCATE ON billing_hold
 CREATE TRIGGER account_is_never_deleted BEFORE DELETE ON billing_account
     FOR EACH ROW EXECUTE FUNCTION billing_refuse();
 CREATE TRIGGER account_is_never_truncated BEFORE TRUNCATE ON billing_account
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse();
+CREATE TRIGGER lot_is_never_deleted BEFORE DELETE ON billing_lot
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse();
+CREATE TRIGGER lot_is_never_truncated BEFORE TRUNCATE ON billing_lot
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse();
+CREATE TRIGGER lot_use_is_never_changed BEFORE UPDATE OR DELETE ON billing_lotuse
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse();
+CREATE TRIGGER lot_use_is_never_truncated BEFORE TRUNCATE ON billing_lotuse
     FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse();
 
 -- The order of ids is the order of a wallet's transfers, so nobody chooses one.
@@ -81,6 +92,99 @@ CREATE TRIGGER account_guard BEFORE INSERT OR UPDATE ON billing_account
     FOR EACH ROW EXECUTE FUNCTION billing_account_guard();
 
 
+CREATE FUNCTION billing_lot_guard() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    used bigint;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM FROM billing_transfer WHERE id = NEW.transfer_id AND credit_id = NEW.account_id
+            AND amount = NEW.amount AND expires_at = NEW.expires_at;
+        IF NOT FOUND OR NEW.remaining <> NEW.amount THEN
+            RAISE EXCEPTION 'a lot is what its transfer brought' USING ERRCODE = 'check_violation';
+        END IF;
+        RETURN NEW;
+    END IF;
+    SELECT COALESCE(sum(amount), 0) INTO used FROM billing_lotuse WHERE lot_id = NEW.transfer_id;
+    IF NEW.remaining <> NEW.amount - used OR ROW(NEW.transfer_id, NEW.account_id, NEW.amount, NEW.expires_at)
+        IS DISTINCT FROM ROW(OLD.transfer_id, OLD.account_id, OLD.amount, OLD.expires_at) THEN
+        RAISE EXCEPTION 'a lot has what its uses leave, and does not change otherwise'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER lot_guard BEFORE INSERT OR UPDATE ON billing_lot
+    FOR EACH ROW EXECUTE FUNCTION billing_lot_guard();
+
+
+CREATE FUNCTION billing_lot_use_apply() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    -- Which lots a transfer uses is decided by its own trigger, never by a statement.
+    IF pg_trigger_depth() < 2 THEN
+        RAISE EXCEPTION 'a lot is used by transfers alone' USING ERRCODE = 'check_violation';
+    END IF;
+    UPDATE billing_lot SET remaining = remaining - NEW.amount WHERE transfer_id = NEW.lot_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER lot_use_apply AFTER INSERT ON billing_lotuse
+    FOR EACH ROW EXECUTE FUNCTION billing_lot_use_apply();
+
+
+-- What of a wallet's lots is to be booked as expired now. A hold from before a lot's expiry may still use it, so as
+-- much as such holds can need of it stays; those who could use an earlier lot are counted on that one first.
+CREATE FUNCTION billing_expirable(wallet bigint) RETURNS TABLE (lot bigint, amount bigint)
+    LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+DECLARE
+    due billing_lot;
+    needed bigint;
+    kept bigint := 0;
+BEGIN
+    FOR due IN SELECT * FROM billing_lot l
+        WHERE l.account_id = wallet AND l.remaining > 0 AND l.expires_at <= statement_timestamp()
+        ORDER BY l.expires_at, l.transfer_id
+    LOOP
+        SELECT COALESCE(sum(h.amount), 0) - kept INTO needed FROM billing_hold h
+            WHERE h.account_id = wallet AND h.state = 'pending' AND h.created_at < due.expires_at;
+        needed := LEAST(due.remaining, GREATEST(needed, 0));
+        kept := kept + needed;
+        IF due.remaining > needed THEN
+            lot := due.transfer_id;
+            amount := due.remaining - needed;
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END $$;
+
+
+-- Takes `amount` out of those lots of a wallet that a transfer may use, soonest expiry first.
+CREATE FUNCTION billing_use_lots(moved billing_transfer) RETURNS void
+    LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    wanted bigint := moved.amount;
+    since timestamptz := statement_timestamp();
+    found billing_lot;
+BEGIN
+    IF moved.kind = 'charge' THEN
+        SELECT created_at INTO since FROM billing_hold WHERE id = moved.hold_id;
+    END IF;
+    FOR found IN SELECT l.* FROM billing_lot l WHERE l.account_id = moved.debit_id AND l.remaining > 0
+        AND CASE
+            WHEN moved.kind = 'expiry' THEN l.transfer_id = moved.source_id
+            -- What is given back was bought with this order; other credits are not its business.
+            WHEN moved.kind IN ('refund', 'dispute') THEN l.transfer_id = (
+                SELECT id FROM billing_transfer WHERE order_id = moved.order_id AND kind = 'purchase'
+            )
+            ELSE l.expires_at > since
+        END
+        ORDER BY l.expires_at, l.transfer_id
+    LOOP
+        EXIT WHEN wanted = 0;
+        INSERT INTO billing_lotuse (lot_id, transfer_id, amount)
+            VALUES (found.transfer_id, moved.id, LEAST(wanted, found.remaining));
+        wanted := wanted - LEAST(wanted, found.remaining);
+    END LOOP;
+END $$;
+
+
 CREATE FUNCTION billing_transfer_apply() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     payer text := (SELECT kind FROM billing_account WHERE id = NEW.debit_id);
@@ -91,11 +195,13 @@ BEGIN
     IF ((NEW.kind, payer, payee) IN (
         ('signup', 'signup', 'wallet'),
         ('purchase', 'stripe', 'wallet'),
+        ('grant', 'promotions', 'wallet'),
         ('charge', 'wallet', 'usage'),
         ('overrun', 'overruns', 'usage'),
         ('adjustment', 'adjustments', 'wallet'), ('adjustment', 'wallet', 'adjustments'),
         ('refund', 'wallet', 'stripe'), ('refund', 'stripe', 'wallet'),
-        ('dispute', 'wallet', 'stripe'), ('dispute', 'stripe', 'wallet')
+        ('dispute', 'wallet', 'stripe'), ('dispute', 'stripe', 'wallet'),
+        ('expiry', 'wallet', 'expired')
     )) IS NOT TRUE THEN
         RAISE EXCEPTION 'no % runs from % to %', NEW.kind, payer, payee USING ERRCODE = 'check_violation';
     END IF;
@@ -110,9 +216,24 @@ BEGIN
             USING ERRCODE = 'check_violation';
     END IF;
 
+    IF NEW.kind = 'expiry' THEN
+        PERFORM FROM billing_expirable(wallet.id) WHERE lot = NEW.source_id AND amount = NEW.amount;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'an expiry books what its lot has left, when its day has come'
+                USING ERRCODE = 'check_violation';
+        END IF;
+    END IF;
+    IF NEW.expires_at IS NOT NULL THEN
+        INSERT INTO billing_lot (transfer_id, account_id, amount, remaining, expires_at)
+            VALUES (NEW.id, wallet.id, NEW.amount, NEW.amount, NEW.expires_at);
+    ELSIF payer = 'wallet' THEN
+        PERFORM billing_use_lots(NEW);
+    END IF;
+
     IF NEW.kind = 'purchase' THEN
         PERFORM FROM billing_order WHERE id = NEW.order_id AND credits_microcredits = NEW.amount
-            AND user_id IS NOT DISTINCT FROM wallet.user_id;
+            AND user_id IS NOT DISTINCT FROM wallet.user_id
+            AND credits_expire_at IS NOT DISTINCT FROM NEW.expires_at;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'a purchase credits what its order says to who ordered it'
                 USING ERRCODE = 'check_violation';
@@ -124,7 +245,8 @@ BEGIN
             RAISE EXCEPTION 'a charge needs a settled hold of this wallet that covers it'
                 USING ERRCODE = 'check_violation';
         END IF;
-    ELSIF NEW.kind = 'adjustment' AND payer = 'wallet' AND wallet.balance < wallet.held THEN
+    ELSIF NEW.kind = 'adjustment' AND payer = 'wallet' AND wallet.balance < wallet.held
+        + (SELECT COALESCE(sum(amount), 0) FROM billing_expirable(wallet.id)) THEN
         RAISE EXCEPTION 'the wallet does not have so many credits available' USING ERRCODE = 'check_violation';
     ELSIF NEW.kind IN ('refund', 'dispute') THEN
         -- What is left of the purchase: never less than nothing, never more than was bought.
@@ -150,8 +272,9 @@ DECLARE
     available bigint;
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        IF NEW.state <> 'pending' THEN
-            RAISE EXCEPTION 'a hold begins pending' USING ERRCODE = 'check_violation';
+        -- Now, because an older hold could use what has expired.
+        IF NEW.state <> 'pending' OR NEW.created_at <> statement_timestamp() THEN
+            RAISE EXCEPTION 'a hold begins pending, and now' USING ERRCODE = 'check_violation';
         END IF;
     ELSIF OLD.state <> 'pending' OR NEW.state = 'pending'
         OR ROW(NEW.id, NEW.account_id, NEW.amount, NEW.created_at)
@@ -163,6 +286,9 @@ BEGIN
     UPDATE billing_account SET held = (
         SELECT COALESCE(sum(amount), 0) FROM billing_hold WHERE account_id = NEW.account_id AND state = 'pending'
     ) WHERE id = NEW.account_id AND kind = 'wallet' RETURNING balance - held INTO available;
+    IF TG_OP = 'INSERT' THEN
+        available := available - (SELECT COALESCE(sum(amount), 0) FROM billing_expirable(NEW.account_id));
+    END IF;
     IF TG_OP = 'INSERT' AND (available >= 0) IS NOT TRUE THEN
         RAISE EXCEPTION 'the wallet does not have so many credits available' USING ERRCODE = 'check_violation';
     END IF;
@@ -190,8 +316,14 @@ WITHOUT_RULES = """
 DROP TRIGGER hold_is_charged ON billing_hold;
 DROP TRIGGER hold_apply ON billing_hold;
 DROP TRIGGER transfer_apply ON billing_transfer;
+DROP TRIGGER lot_use_apply ON billing_lotuse;
+DROP TRIGGER lot_guard ON billing_lot;
 DROP TRIGGER account_guard ON billing_account;
 ALTER TABLE billing_transfer ALTER COLUMN id SET GENERATED BY DEFAULT;
+DROP TRIGGER lot_use_is_never_truncated ON billing_lotuse;
+DROP TRIGGER lot_use_is_never_changed ON billing_lotuse;
+DROP TRIGGER lot_is_never_truncated ON billing_lot;
+DROP TRIGGER lot_is_never_deleted ON billing_lot;
 DROP TRIGGER account_is_never_truncated ON billing_account;
 DROP TRIGGER account_is_never_deleted ON billing_account;
 DROP TRIGGER hold_is_never_truncated ON billing_hold;
@@ -201,6 +333,10 @@ DROP TRIGGER transfer_is_never_changed ON billing_transfer;
 DROP FUNCTION billing_hold_charged();
 DROP FUNCTION billing_hold_apply();
 DROP FUNCTION billing_transfer_apply();
+DROP FUNCTION billing_use_lots(billing_transfer);
+DROP FUNCTION billing_expirable(bigint);
+DROP FUNCTION billing_lot_use_apply();
+DROP FUNCTION billing_lot_guard();
 DROP FUNCTION billing_account_guard();
 DROP FUNCTION billing_refuse();
 """

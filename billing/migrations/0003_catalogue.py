@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from django.db import migrations
 
-HOUSE = ["stripe", "signup", "adjustments", "usage", "overruns"]
+HOUSE = ["stripe", "signup", "promotions", "adjustments", "usage", "overruns", "expired"]
 EFFECTIVE_FROM = datetime(2026, 11, 1, tzinfo=UTC)
 
 # id: (name, description, context, longest output, thinks, on sale, retires on)

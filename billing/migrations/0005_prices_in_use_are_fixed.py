@@ -2,6 +2,6 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0004_permission_to_adjust")]
+    dependencies = [("billing", "0003_catalogue")]
 
     operations = []

@@ -1,4 +1,4 @@
-"""The ledger: accounts, the transfers between them, and the holds on wallets.
+"""The ledger: accounts, the transfers between them, the holds on wallets, and the lots that expire.
 
 Every movement of credits is one Transfer: it debits one account and credits one other by the same amount, so
 all accounts always sum to zero. Rows are appended and never changed; a mistake is mended by a further transfer.
@@ -8,6 +8,9 @@ take part in every transfer, keep no balance: a row that all turns update would 
 
 Amounts are integers of microcredits (10⁻⁶ credit; 1 credit = US$0.01) and always positive: the direction of a
 transfer is told by its two accounts.
+
+Credits that expire are a Lot of their own beside the balance that counts them. Lots are used before other credits,
+soonest expiry first; each use is a row, and what is left when the day comes is booked as a transfer like any other.
 """
 
 import uuid
@@ -27,9 +30,11 @@ class Account(models.Model):
         WALLET = "wallet", "wallet"
         STRIPE = "stripe", "bought through Stripe"
         SIGNUP = "signup", "given at sign-up"
+        PROMOTIONS = "promotions", "given as promotions"
         ADJUSTMENTS = "adjustments", "adjusted by the operator"
         USAGE = "usage", "used for answers"
         OVERRUNS = "overruns", "usage above holds, borne by the house"
+        EXPIRED = "expired", "expired unused"
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
     user = models.OneToOneField(
@@ -105,11 +110,13 @@ class Transfer(models.Model):
     class Kind(models.TextChoices):
         SIGNUP = "signup", "Welcome credits"
         PURCHASE = "purchase", "Credits bought"
+        GRANT = "grant", "Promotional credits"
         CHARGE = "charge", "Answer"
         OVERRUN = "overrun", "Usage above a hold"
         ADJUSTMENT = "adjustment", "Adjustment"
         REFUND = "refund", "Refund"
         DISPUTE = "dispute", "Dispute"
+        EXPIRY = "expiry", "Expired unused"
 
     key = models.CharField(max_length=200, unique=True, editable=False)
     kind = models.CharField(max_length=16, choices=Kind.choices, editable=False)
@@ -123,6 +130,16 @@ class Transfer(models.Model):
     )
     hold = models.ForeignKey(Hold, models.PROTECT, null=True, related_name="transfers", editable=False)
     order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="transfers", editable=False)
+    # Of what a grant or a purchase brings; such credits are a Lot from then on.
+    expires_at = models.DateTimeField(null=True, editable=False)
+    source = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        related_name="expiries",
+        editable=False,
+        help_text="Of an expiry: the transfer that brought what has expired.",
+    )
     reason = models.CharField(max_length=300, blank=True, editable=False)
     made_by = models.CharField(
         max_length=254, blank=True, editable=False, help_text="The operator who did it."
@@ -141,7 +158,16 @@ class Transfer(models.Model):
                 condition=~Q(kind="purchase") | Q(order__isnull=False), name="purchase_fulfils_an_order"
             ),
             models.CheckConstraint(
-                condition=~Q(kind="adjustment") | ~Q(reason=""), name="adjustment_has_a_reason"
+                condition=~Q(kind__in=["adjustment", "grant"]) | ~Q(reason=""),
+                name="adjustments_and_grants_have_a_reason",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="expiry", source__isnull=False) | (~Q(kind="expiry") & Q(source=None)),
+                name="an_expiry_and_nothing_else_has_a_source",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=["grant", "purchase"]) | Q(expires_at=None),
+                name="only_grants_and_purchases_expire",
             ),
             models.UniqueConstraint("hold", condition=Q(kind="charge"), name="one_charge_per_hold"),
             models.UniqueConstraint("hold", condition=Q(kind="overrun"), name="one_overrun_per_hold"),
@@ -156,3 +182,47 @@ class Transfer(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Lot(models.Model):
+    """Credits that expire, brought by one transfer. PostgreSQL makes the row, and keeps what remains, by trigger."""
+
+    transfer = models.OneToOneField(
+        Transfer, models.PROTECT, primary_key=True, related_name="lot", editable=False
+    )
+    account = models.ForeignKey(Account, models.PROTECT, related_name="lots", editable=False)
+    amount = models.BigIntegerField(editable=False, help_text="Microcredits")
+    remaining = models.BigIntegerField(editable=False, help_text="Microcredits not used and not expired")
+    expires_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(amount__gt=0, remaining__gte=0, remaining__lte=F("amount")),
+                name="a_lot_has_what_remains_of_it",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["account", "expires_at"], condition=Q(remaining__gt=0), name="lots_to_use"),
+            models.Index(fields=["expires_at"], condition=Q(remaining__gt=0), name="lots_to_expire"),
+        ]
+
+    def __str__(self) -> str:
+        return f"lot {self.pk}"
+
+
+class LotUse(models.Model):
+    """How much of a lot one transfer used. Written by PostgreSQL's trigger alone, and never changed."""
+
+    lot = models.ForeignKey(Lot, models.PROTECT, related_name="uses", editable=False)
+    transfer = models.ForeignKey(Transfer, models.PROTECT, related_name="lot_uses", editable=False)
+    amount = models.BigIntegerField(editable=False, help_text="Microcredits")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="lot_use_amount_is_positive"),
+            models.UniqueConstraint("lot", "transfer", name="one_use_per_lot_and_transfer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} of lot {self.lot_id}"

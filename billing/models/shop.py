@@ -43,7 +43,12 @@ class Pack(models.Model):
 
 
 class Order(models.Model):
-    """What a person chose to buy, stored before they pay: credits come from here, never from a payment event."""
+    """What a person chose to buy, stored before it is paid: credits come from here, never from a payment event."""
+
+    class Source(models.TextChoices):
+        CHECKOUT = "checkout", "bought by hand"
+        AUTO_TOPUP = "auto_topup", "topped up automatically"
+        SUBSCRIPTION = "subscription", "a subscription's period"
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -54,14 +59,21 @@ class Order(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="orders")
-    pack = models.ForeignKey(Pack, models.SET_NULL, null=True, related_name="orders")
+    source = models.CharField(max_length=12, choices=Source.choices, default=Source.CHECKOUT)
+    pack = models.ForeignKey(
+        Pack, models.SET_NULL, null=True, related_name="orders", help_text="Empty for an amount of choice."
+    )
     credits_microcredits = models.BigIntegerField()
-    amount_cents = models.PositiveIntegerField()
+    credits_expire_at = models.DateTimeField(null=True)
+    amount_cents = models.PositiveIntegerField(help_text="The price; a promotion code may take from it.")
+    paid_cents = models.PositiveIntegerField(null=True, help_text="What was really paid.")
     currency = models.CharField(max_length=3)
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
     # Null and not blank while Stripe has not answered: each session belongs to one order.
     stripe_session = models.CharField(max_length=255, unique=True, null=True)  # noqa: DJ001
     stripe_payment_intent = models.CharField(max_length=255, blank=True)
+    stripe_invoice = models.CharField(max_length=255, unique=True, null=True)  # noqa: DJ001
+    failure = models.CharField(max_length=60, blank=True, help_text="Stripe's word for why it was not paid.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     paid_at = models.DateTimeField(null=True)
 
@@ -72,11 +84,19 @@ class Order(models.Model):
                 condition=Q(credits_microcredits__gt=0, amount_cents__gt=0), name="order_is_for_something"
             ),
             models.CheckConstraint(
-                condition=Q(state="paid", paid_at__isnull=False) | (~Q(state="paid") & Q(paid_at=None)),
+                condition=Q(state="paid", paid_at__isnull=False, paid_cents__isnull=False)
+                | (~Q(state="paid") & Q(paid_at=None, paid_cents=None)),
                 name="order_is_paid_at_a_time",
             ),
         ]
-        indexes = [models.Index(fields=["user", "-created_at"], name="orders_of_user")]
+        indexes = [
+            models.Index(fields=["user", "-created_at"], name="orders_of_user"),
+            models.Index(
+                fields=["stripe_payment_intent"],
+                condition=~Q(stripe_payment_intent=""),
+                name="orders_by_payment_intent",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"Order {self.id}"

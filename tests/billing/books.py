@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from threading import Barrier
 from typing import Any
 
@@ -40,7 +41,7 @@ def pay(order: Order) -> Transfer:
         assert order.user is not None
         wallet = ledger.locked_wallet_of(order.user)
         Order.objects.filter(pk=order.pk).exclude(state="paid").update(
-            state="paid", paid_at=Now(), stripe_session=f"cs_{order.pk}"
+            state="paid", paid_at=Now(), paid_cents=order.amount_cents, stripe_session=f"cs_{order.pk}"
         )
         return ledger.purchase(wallet=wallet, order=order)
 
@@ -50,15 +51,27 @@ def take_back(order: Order, amount: int) -> Transfer:
     with transaction.atomic():
         assert order.user is not None
         wallet = ledger.locked_wallet_of(order.user)
-        return Transfer.objects.create(
-            key=f"refund:{uuid.uuid4()}",
-            kind=Transfer.Kind.REFUND,
-            debit=wallet,
-            credit=ledger.house(Account.Kind.STRIPE),
-            amount=amount,
-            balance_after=wallet.balance - amount,
+        return ledger.reverse(
+            wallet=wallet,
             order=order,
+            kind=Transfer.Kind.REFUND,
+            amount=amount,
+            key=f"refund:{uuid.uuid4()}",
+            reason="",
+            made_by="",
         )
+
+
+def grant(user: User, amount: int, *, expires_at: datetime | None = None) -> Transfer:
+    """Promotional credits; those that expire are a lot."""
+    return ledger.grant(
+        user=user,
+        amount=amount,
+        reason="A gift",
+        made_by=user,
+        key=str(uuid.uuid4()),
+        expires_at=expires_at,
+    )
 
 
 def open_turn(user: User, amount: int, *, hold: Callable[..., Hold] | None = None) -> uuid.UUID:

@@ -318,7 +318,11 @@ def test_a_purchase_of_other_credits_than_ordered(books: Books, found: Found) ->
 
 def test_a_purchase_of_an_order_that_is_not_paid(books: Books, found: Found) -> None:
     for state in ("open", "failed"):
-        sql("UPDATE billing_order SET state = %s, paid_at = NULL WHERE id = %s", state, books.bought.pk)
+        sql(
+            "UPDATE billing_order SET state = %s, paid_at = NULL, paid_cents = NULL WHERE id = %s",
+            state,
+            books.bought.pk,
+        )
         expected = f"no purchase of an order that is {state}"
         assert found() == {purchase_line(books, expected, f"1 of together {BOUGHT} by {books.alice.pk}")}
 
@@ -346,7 +350,7 @@ def test_an_order_credited_twice(books: Books, found: Found) -> None:
 
 
 def test_a_paid_order_without_a_purchase(books: Books, found: Found) -> None:
-    Order.objects.filter(pk=books.unpaid.pk).update(state="paid", paid_at=Now())
+    Order.objects.filter(pk=books.unpaid.pk).update(state="paid", paid_at=Now(), paid_cents=1)
     assert found() == {
         f"purchase: order {books.unpaid.pk}: expected one purchase of 9 by {books.alice.pk}, found none"
     }

@@ -92,10 +92,11 @@ def balances(wallet: Account) -> tuple[int, int]:
         "UPDATE billing_transfer SET reason = 'a better one'",
         "UPDATE billing_transfer SET key = key",
         "DELETE FROM billing_transfer",
-        "TRUNCATE billing_transfer",
         "TRUNCATE billing_transfer CASCADE",
+        "TRUNCATE billing_lot CASCADE",
+        "TRUNCATE billing_lotuse",
         "DELETE FROM billing_hold",
-        "TRUNCATE billing_hold, billing_transfer",
+        "TRUNCATE billing_hold, billing_transfer, billing_lot, billing_lotuse",
         "TRUNCATE billing_account CASCADE",
         "TRUNCATE billing_order CASCADE",
         "TRUNCATE accounts_user CASCADE",
@@ -114,7 +115,7 @@ def test_nothing_is_changed_or_removed(wallet: Account, statement: str) -> None:
         sql(statement)
 
 
-@pytest.mark.parametrize("table", ["billing_transfer", "billing_hold", "billing_account"])
+@pytest.mark.parametrize("table", ["billing_transfer", "billing_hold", "billing_account", "billing_lot"])
 def test_no_table_of_the_ledger_is_emptied_by_itself(wallet: Account, table: str) -> None:
     """TRUNCATE fires no trigger of a row. The foreign keys are taken away, which would refuse it on their own."""
     hold(wallet)
@@ -395,7 +396,7 @@ def test_copy_is_held_to_the_same_rules(wallet: Account) -> None:
 
 def test_an_adjustment_has_a_reason_and_takes_only_what_is_available(wallet: Account) -> None:
     hold(wallet, 40 * CREDIT)
-    with refused("adjustment_has_a_reason"):
+    with refused("adjustments_and_grants_have_a_reason"):
         transfer("adjustment", house("adjustments"), wallet.pk, 1, WELCOME + 1, reason="")
     with refused("does not have so many credits available"):
         transfer("adjustment", wallet.pk, house("adjustments"), 60 * CREDIT + 1, 40 * CREDIT - 1)
