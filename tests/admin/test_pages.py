@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from accounts.models import ApiKey, User
+from chatapp.conversations.models import Conversation
 from tests.admin.desk import SECRET, conversation, ended_turn
 from tests.billing.books import CREDIT, wallet_of
 
@@ -30,6 +31,8 @@ STICKING_OUT = """
 def places(committed_db: None, alice: User) -> list[str]:
     """Every kind of page, with something of alice's on it."""
     chat = conversation(alice)
+    # Ten pages of a list, each of which has its link.
+    Conversation.objects.bulk_create(Conversation(user=alice, title="Another") for _ in range(901))
     turn = ended_turn(alice, conversation=chat)
     key, _ = ApiKey.issue(user=alice, name="cron")
     person = f"accounts/user/{alice.pk}"
