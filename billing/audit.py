@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from billing.models import Account, Hold, Lot, LotUse, Order, Transfer
+from billing.models import Account, Hold, Lot, LotUse, Order, Price, Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +413,7 @@ REVERSAL = Rule(
 
 # --- What keeps the rules --------------------------------------------------------------------------------
 
-# The triggers of migration 0002_ledger_rules, each with its table.
+# The triggers of migrations 0002_ledger_rules and 0005_prices_in_use_are_fixed, each with its table.
 TRIGGERS = {
     "transfer_is_never_changed": "billing_transfer",
     "transfer_is_never_truncated": "billing_transfer",
@@ -431,6 +431,9 @@ TRIGGERS = {
     "account_is_never_deleted": "billing_account",
     "account_is_never_truncated": "billing_account",
     "account_guard": "billing_account",
+    "price_in_use_is_fixed": "billing_price",
+    "price_lay_ahead_until_the_commit": "billing_price",
+    "prices_are_never_truncated": "billing_price",
 }
 
 # Those of the models by our names for them, those of single columns by PostgreSQL's.
@@ -441,7 +444,7 @@ CONSTRAINTS = {
     "billing_account_user_id_key": "billing_account",
     **{
         constraint.name: model._meta.db_table
-        for model in (Account, Hold, Lot, LotUse, Order, Transfer)
+        for model in (Account, Hold, Lot, LotUse, Order, Price, Transfer)
         for constraint in model._meta.constraints
     },
 }

@@ -29,7 +29,9 @@ def text(path: str) -> str:
 
 
 def test_the_public_page_tells_the_prices_and_the_packs(db: None) -> None:
-    Price.objects.filter(model="claude-haiku-5-5").update(markup=Decimal("1.2"))
+    price = Price.objects.now_for("claude-haiku-5-5")
+    price.pk, price.effective_from, price.markup = None, timezone.now(), Decimal("1.2")
+    price.save()
     Pack.objects.filter(name="Plenty").update(on_sale=False)
     LanguageModel.objects.filter(pk="claude-fable-5-2").update(on_sale=False)
 
@@ -128,10 +130,15 @@ def test_a_model_on_sale_that_retires_within_a_month_is_warned_of(db: None, days
 
 
 def test_a_model_on_sale_without_a_price_in_force_is_warned_of(db: None) -> None:
-    Price.objects.filter(model="claude-opus-5-5").update(effective_from=timezone.now() + timedelta(1))
+    new = LanguageModel.objects.create(
+        id="claude-next", name="Next", context_tokens=200_000, max_output_tokens=8192, position=99
+    )
+    price = Price.objects.now_for("claude-opus-5-5")
+    price.pk, price.model, price.effective_from = None, new, timezone.now() + timedelta(1)
+    price.save()
 
     assert warnings() == [
-        ("chatapp.W002", "claude-opus-5-5 is on sale without a price in force, so nobody can choose it.")
+        ("chatapp.W002", "claude-next is on sale without a price in force, so nobody can choose it.")
     ]
 
 

@@ -69,20 +69,34 @@ class PriceQuerySet(models.QuerySet["Price"]):
         return self.filter(model=model_id, effective_from__lte=Now()).latest("effective_from")
 
 
+# A thousand dollars a million tokens is fifty times today's dearest: beyond it is a slip of the keyboard.
+MOST_USD = Decimal(1000)
+MOST_FEE = Decimal(1000)
+LEAST_MARKUP, MOST_MARKUP = Decimal("0.01"), Decimal(20)
+KINDS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
+
+
+def _between(least: Decimal, most: Decimal) -> list[Any]:
+    return [MinValueValidator(least), MaxValueValidator(most)]
+
+
 def _usd(**kwargs: Any) -> models.DecimalField:
-    # A thousand dollars a million tokens is fifty times today's dearest: beyond it is a slip of the keyboard.
     return models.DecimalField(
-        max_digits=10,
-        decimal_places=6,
-        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(Decimal(1000))],
-        **kwargs,
+        max_digits=10, decimal_places=6, validators=_between(Decimal(0), MOST_USD), **kwargs
     )
+
+
+def _within_reason(prefix: str = "") -> dict[str, Decimal]:
+    """The bounds of the five prices, as lookups. Only the upper ones keep out NaN, which is above any number."""
+    least = {f"{prefix}{kind}_usd__{'gt' if kind == 'output' else 'gte'}": Decimal(0) for kind in KINDS}
+    return least | {f"{prefix}{kind}_usd__lte": MOST_USD for kind in KINDS}
 
 
 class Price(models.Model):
     """What a model's tokens cost from a date on: US$ per million, as the provider asks, and our markup.
 
-    A turn keeps the row it was held at, so a new price is a new row; rows in use do not change.
+    A turn keeps the row it was held at, so a new price is a new row. PostgreSQL refuses to change or delete a row
+    that has come into force (migration 0005_prices_in_use_are_fixed).
     """
 
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="prices")
@@ -104,14 +118,14 @@ class Price(models.Model):
         max_digits=12,
         decimal_places=6,
         default=Decimal(0),
-        validators=[MinValueValidator(Decimal(0)), MaxValueValidator(Decimal(1000))],
+        validators=_between(Decimal(0), MOST_FEE),
         help_text="Credits added to each message.",
     )
     markup = models.DecimalField(
         max_digits=6,
         decimal_places=4,
         default=Decimal(1),
-        validators=[MinValueValidator(Decimal("0.01")), MaxValueValidator(Decimal(20))],
+        validators=_between(LEAST_MARKUP, MOST_MARKUP),
         help_text="Factor on the provider's price: 1 sells at cost, 1.2 adds 20 %.",
     )
 
@@ -123,40 +137,23 @@ class Price(models.Model):
             models.UniqueConstraint("model", "effective_from", name="one_price_per_model_and_date"),
             models.CheckConstraint(
                 condition=Q(
-                    input_usd__gte=0,
-                    output_usd__gt=0,
-                    cache_write_5m_usd__gte=0,
-                    cache_write_1h_usd__gte=0,
-                    cache_read_usd__gte=0,
-                    flat_fee__gte=0,
-                    markup__gt=0,
+                    **_within_reason(),
+                    flat_fee__gte=Decimal(0),
+                    flat_fee__lte=MOST_FEE,
+                    markup__gte=LEAST_MARKUP,
+                    markup__lte=MOST_MARKUP,
                 ),
-                name="prices_are_not_negative",
-                violation_error_message="Prices cannot be negative, and output cannot be free.",
+                name="prices_are_within_reason",
+                violation_error_message="Prices cannot be negative or beyond reason, and output cannot be free.",
             ),
             models.CheckConstraint(
-                condition=Q(
-                    tier_tokens=None,
-                    tier_input_usd=None,
-                    tier_output_usd=None,
-                    tier_cache_write_5m_usd=None,
-                    tier_cache_write_1h_usd=None,
-                    tier_cache_read_usd=None,
-                )
+                condition=Q(tier_tokens=None, **{f"tier_{kind}_usd": None for kind in KINDS})
                 | Q(
                     # A comparison with NULL is not false, and what is not false passes.
                     tier_tokens__isnull=False,
-                    tier_input_usd__isnull=False,
-                    tier_output_usd__isnull=False,
-                    tier_cache_write_5m_usd__isnull=False,
-                    tier_cache_write_1h_usd__isnull=False,
-                    tier_cache_read_usd__isnull=False,
+                    **{f"tier_{kind}_usd__isnull": False for kind in KINDS},
                     tier_tokens__gt=0,
-                    tier_input_usd__gte=0,
-                    tier_output_usd__gt=0,
-                    tier_cache_write_5m_usd__gte=0,
-                    tier_cache_write_1h_usd__gte=0,
-                    tier_cache_read_usd__gte=0,
+                    **_within_reason("tier_"),
                 ),
                 name="a_tier_has_all_its_prices",
                 violation_error_message="A tier needs its size and all five prices, or none of them.",
@@ -167,7 +164,16 @@ class Price(models.Model):
         return f"{self.model_id} from {self.effective_from:%Y-%m-%d}"
 
     def clean(self) -> None:
-        if self.output_usd is not None and self.output_usd <= 0:
-            raise ValidationError(
-                {"output_usd": "Output cannot be free: what a balance affords could not be told."}
-            )
+        """Refuse what no provider asks: output for nothing or below input, a cache that is dearer than no cache."""
+        wrong: dict[str, str] = {}
+        for prefix in ("", "tier_"):
+            names = [f"{prefix}{kind}_usd" for kind in ("input", "output", "cache_read")]
+            asked, answered, reread = (getattr(self, name) for name in names)
+            if answered is not None and answered <= 0:
+                wrong[names[1]] = "Output cannot be free: what a balance affords could not be told."
+            elif asked is not None and answered is not None and answered < asked:
+                wrong[names[1]] = "Output is never cheaper than input. Are the two figures swapped?"
+            if asked is not None and reread is not None and reread > asked:
+                wrong[names[2]] = "Reading from the cache is never dearer than input. Is a figure misplaced?"
+        if wrong:
+            raise ValidationError(wrong)
