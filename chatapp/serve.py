@@ -6,43 +6,123 @@ python -m chatapp.serve --host 0.0.0.0 --port 8000 --proxy-headers
 import argparse
 import asyncio
 import gc
+import signal
 import socket
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvloop
 from twisted.internet import asyncioreactor
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
 
 # Daphne makes an event loop of its own as soon as it is imported, unless there is one already.
 asyncioreactor.install(uvloop.new_event_loop())
 
+from daphne.http_protocol import WebRequest  # noqa: E402
 from daphne.server import Server  # noqa: E402
 from twisted.internet import defer  # noqa: E402
 
 # Daphne's 50 overflow when a hundred browsers come back at once, and a dropped SYN costs a second.
 BACKLOG = 4096
-# What is still running so long after the signal to end is left to the exit of the process.
+# What has not ended so long after all turns have is left to the exit of the process.
 SHUTDOWN_SECONDS = 3.0
+# Of what a reader has not taken yet, the kernel keeps so much and Twisted as much again; the rest waits unsent.
+UNSENT_BYTES = 64 * 1024
+# Who takes nothing for so long is not reading any more.
+STUCK_SECONDS = 120.0
+
+
+@implementer(IPushProducer)
+class Tap:
+    """Twisted's word on whether a connection takes more: it shuts the tap when the reader does not keep up."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pauseProducing(self) -> None:
+        self._open.clear()
+
+    def resumeProducing(self) -> None:
+        self._open.set()
+
+    # The connection is gone: whoever waits is told so by Daphne.
+    stopProducing = resumeProducing
+
+    async def flows(self) -> bool:
+        """Wait until the reader takes more; False if it has taken nothing for STUCK_SECONDS."""
+        if not self._open.is_set():
+            try:
+                async with asyncio.timeout(STUCK_SECONDS):
+                    await self._open.wait()
+            except TimeoutError:
+                return False
+        return True
 
 
 class WebServer(Server):
-    """Daphne's server, ending promptly: its own waits for ever on a request that does not take its cancellation,
-    and stumbles over connections that are idle between two requests."""
+    """Daphne's server that waits for slow readers, and ends well.
+
+    Daphne's own buffers without end what a reader does not take. On SIGTERM it cancels everything at once, waits for
+    ever on a request that does not take its cancellation, and stumbles over connections that are idle between two
+    requests. This one takes no more connections and lets the turns come to their end first; a second signal hurries it.
+    """
+
+    def __init__(self, *args: Any, drain_seconds: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._drain_seconds = drain_seconds
+        self._ports: list[Any] = []
+
+    def listen_success(self, port: Any) -> None:
+        self._ports.append(port)
+        super().listen_success(port)
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if message["type"] != "http.response.body":
+            await super().handle_reply(protocol, message)
+            return
+        more = message.get("more_body", False)
+        if more and protocol.producer is None and protocol.channel is not None:
+            protocol.registerProducer(Tap(), streaming=True)
+        tap = protocol.producer
+        if tap is not None and not more and protocol.channel is not None:
+            protocol.unregisterProducer()
+        await super().handle_reply(protocol, message)
+        if more and tap is not None and not await tap.flows() and protocol.channel is not None:
+            protocol.channel.abortConnection()
 
     def kill_all_applications(self) -> "defer.Deferred[None]":
-        running = [details.get("application_instance") for details in self.connections.values()]
-        return defer.Deferred.fromFuture(
-            asyncio.ensure_future(_cancelled([task for task in running if task]))
-        )
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._end()))
 
+    async def _end(self) -> None:
+        hurry = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, hurry.set)
+        for port in self._ports:
+            port.stopListening()
+        # Imported only now, like the application.
+        from chatapp.streaming.running import drain
 
-async def _cancelled(tasks: "list[asyncio.Future[object]]") -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=SHUTDOWN_SECONDS)
+        await drain(self._drain_seconds, hurry)
+        # Readers have been told how it ended; what is left are pages' sockets, and requests that hang.
+        answering = self._applications(WebRequest)
+        if answering:
+            await asyncio.wait(answering, timeout=SHUTDOWN_SECONDS)
+        left = self._applications(object)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=SHUTDOWN_SECONDS)
+
+    def _applications(self, kind: type) -> "list[asyncio.Future[object]]":
+        return [
+            details["application_instance"]
+            for protocol, details in self.connections.items()
+            if isinstance(protocol, kind) and details.get("application_instance")
+        ]
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -51,15 +131,24 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    listener: socket.socket, *, proxy_headers: bool = False, when_ready: Callable[[], None] | None = None
+    listener: socket.socket,
+    *,
+    proxy_headers: bool = False,
+    drain_seconds: float | None = None,
+    when_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve chatapp on `listener` until SIGTERM or SIGINT; call `when_ready` when the first request can be answered.
+
+    Then turns that are running have `drain_seconds` (TURN_DRAIN_SECONDS, if not given) to come to their end.
 
     With `proxy_headers` the client's address and scheme are what X-Forwarded-For and X-Forwarded-Proto say: only
     behind a proxy that overwrites both.
     """
     listener.listen(BACKLOG)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not on every system
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     # Imported only now: it takes seconds, and a port in use is to be told at once.
+    from django.conf import settings
     from django.urls import get_resolver
 
     from chatapp.asgi import application
@@ -73,6 +162,7 @@ def serve(
         application,
         endpoints=[f"fd:fileno={listener.detach()}"],
         server_name="",
+        drain_seconds=settings.TURN_DRAIN_SECONDS if drain_seconds is None else drain_seconds,
         proxy_forwarded_address_header="X-Forwarded-For" if proxy_headers else None,
         proxy_forwarded_port_header="X-Forwarded-Port" if proxy_headers else None,
         proxy_forwarded_proto_header="X-Forwarded-Proto" if proxy_headers else None,

@@ -366,6 +366,8 @@ TURN_RECONNECT_SECONDS = float(number("TURN_RECONNECT_SECONDS", "10", places=3))
 TURN_CONNECT_SECONDS = float(number("TURN_CONNECT_SECONDS", "5", least=Decimal("0.1"), places=3))
 # Silence of the provider in mid-answer that counts as a broken stream; Claude pings well within it.
 TURN_STALL_SECONDS = float(number("TURN_STALL_SECONDS", "60", least=1, places=3))
+# How long a web process that is told to end lets its answers go on; the rest of them are interrupted then.
+TURN_DRAIN_SECONDS = float(number("TURN_DRAIN_SECONDS", "30", places=3))
 TURNS_PER_MINUTE = int(number("TURNS_PER_MINUTE", "10", least=1))
 TURNS_AT_ONCE = int(number("TURNS_AT_ONCE", "3", least=1))
 

@@ -20,6 +20,9 @@ from django.db.migrations.executor import MigrationExecutor
 
 from chatapp.serve import load_provider, refuse, serve
 
+# Whoever presses Ctrl-C does not want to wait for an answer.
+DRAIN_SECONDS = 1.0
+
 
 def main() -> None:
     """Serve on an inherited socket. When ready, write the demo logins, one a line, and `ready` to `--ready`."""
@@ -42,7 +45,7 @@ def main() -> None:
         # In production this comes first. Here the page is worth more than the first answer's first two seconds.
         aside.submit(load_provider)
 
-    serve(socket.socket(fileno=asked.listener), when_ready=when_ready)
+    serve(socket.socket(fileno=asked.listener), drain_seconds=DRAIN_SECONDS, when_ready=when_ready)
 
 
 def wait_for_database(url: str, patience: float) -> None:

@@ -22,7 +22,10 @@ MERGE_SECONDS = 0.03
 # Whoever asked needs a moment to begin reading, however short the patience with those who left.
 FIRST_READER_SECONDS = 5
 
-Leaving = Literal["stopped", "abandoned"]
+# What storing the answers of a process that ends may take; what is not stored by then is left to the sweep.
+CLOSING_SECONDS = 10
+
+Leaving = Literal["stopped", "abandoned", "interrupted"]
 
 
 class GrowingText:
@@ -189,6 +192,26 @@ class LiveTurn:
 
 here: dict[UUID, LiveTurn] = {}
 _tasks: set[asyncio.Task[None]] = set()
+
+
+async def drain(seconds: float, hurry: asyncio.Event) -> None:
+    """Let the turns of this process come to their end, for so long or until told to `hurry`; interrupt the rest.
+
+    What they said until then is kept, and nothing is charged for it.
+    """
+    hurried = asyncio.create_task(hurry.wait())
+    try:
+        async with asyncio.timeout(seconds):
+            while _tasks and not hurry.is_set():
+                await asyncio.wait({*_tasks, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    except TimeoutError:
+        pass
+    finally:
+        hurried.cancel()
+    for turn in list(here.values()):
+        turn.leave("interrupted")
+    if _tasks:
+        await asyncio.wait(_tasks, timeout=CLOSING_SECONDS)
 
 
 def start(started: Started, run: Callable[[LiveTurn], Awaitable[None]]) -> LiveTurn:

@@ -13,6 +13,7 @@ from accounts.models import User
 from accounts.notify import anotify
 from chatapp.conversations.models import Turn
 from chatapp.db import in_db
+from chatapp.problems import Problem
 from chatapp.streaming import live, turns, upkeep
 from chatapp.streaming.events import Ending
 from chatapp.streaming.providers import provider
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 # A database that is away in the moment an answer ends: tried again so many times, ever more slowly (about 2 min).
 CLOSE_ATTEMPTS = 12
 LONGEST_PAUSE_SECONDS = 15
+
+# Set while this process ends: it opens no turns any more.
+_ending = asyncio.Event()
 
 _opening: set[asyncio.Task[Turn]] = set()
 _telling: set[asyncio.Task[None]] = set()
@@ -41,7 +45,25 @@ async def open_and_start(user: User, ask: turns.Ask) -> Turn:
     return await asyncio.shield(task)
 
 
+async def drain(seconds: float, hurry: asyncio.Event) -> None:
+    """Open no more turns, and bring those of this process to an end: see `live.drain`."""
+    _ending.set()
+    if _opening:
+        await asyncio.wait(_opening)
+    await live.drain(seconds, hurry)
+
+
 async def _open_and_start(user: User, ask: turns.Ask) -> Turn:
+    if _ending.is_set():
+        joined = await in_db(turns.join, user, ask)
+        if joined is None:
+            raise Problem(
+                503,
+                "unavailable",
+                "This server is being replaced by a new one. Send the message again.",
+                headers={"Retry-After": "1"},
+            )
+        return joined.turn
     opened = await in_db(turns.open, user, ask)
     if opened.prompt is not None:
         run = functools.partial(_run, turn=opened.turn, prompt=opened.prompt)

@@ -87,22 +87,23 @@ def open(user: User, ask: Ask) -> Opened:
 
     Problem 404 / 409 / 429, or InsufficientCredits: then nothing was stored and no provider was called.
     """
-    if (joined := _joined(user, ask)) is not None:
+    if (joined := join(user, ask)) is not None:
         return joined
     try:
         with transaction.atomic():
             # Everything a person opens or closes waits here, so copies of one request come one by one, and what
             # is available below stays so.
             wallet = ledger.locked_wallet_of(user)
-            return _joined(user, ask) or _opened(user, ask, wallet)
+            return join(user, ask) or _opened(user, ask, wallet)
     except IntegrityError:
         # Somebody else used this very id in the meantime.
-        if (joined := _joined(user, ask)) is not None:
+        if (joined := join(user, ask)) is not None:
             return joined
         raise
 
 
-def _joined(user: User, ask: Ask) -> Opened | None:
+def join(user: User, ask: Ask) -> Opened | None:
+    """The turn of this id, if there is one. Problem 404 if it is somebody else's, 409 if it asked for other things."""
     turn = Turn.objects.filter(pk=ask.id).first()
     if turn is None:
         return None
@@ -294,7 +295,9 @@ async def generate(live: LiveTurn, prompt: Prompt, provider: Provider) -> Outcom
         # Our own mistake must not leave a hold behind: the turn ends as interrupted, and the log says why.
         log.exception("turn broke", turn=str(live.id))
         outcome.error = ProviderError("interrupted")
-    if outcome.stop_reason == "refusal":
+    if live.leaving == "interrupted" and not outcome.finished:
+        outcome.error = ProviderError("interrupted", reported="this process is being replaced")
+    elif outcome.stop_reason == "refusal":
         outcome.error = ProviderError("refused")
     if outcome.error is not None:
         log.warning("turn failed", turn=str(live.id), code=outcome.error.code, reported=str(outcome.error))

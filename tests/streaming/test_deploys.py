@@ -1,0 +1,120 @@
+"""A web process is told to end while it answers: a deploy finishes its turns, or ends them without a charge."""
+
+from typing import Any
+
+import httpx
+
+from accounts.models import User
+from billing import ledger
+from chatapp.conversations.models import Message, Turn
+from tests.conftest import SignIn
+from tests.stack import Stack, Web
+from tests.streaming.reading import TURNS, ask_until, new_id, refusal, text_of
+
+SHORT = "[[demo: tokens 150]] [[demo: pace 100]] go on for a moment"
+LONG = "[[demo: tokens 4000]] [[demo: pace 100]] go on and on"
+
+
+def has_text(seen: list[dict[str, Any]]) -> bool:
+    return len(text_of(seen)) > 60
+
+
+def ask_and_once(client: httpx.Client, act: Any, text: str) -> list[dict[str, Any]]:
+    """Ask, `act` as soon as there is some text, and read on to the end."""
+    acted = False
+
+    def look(seen: list[dict[str, Any]]) -> bool:
+        nonlocal acted
+        if not acted and has_text(seen):
+            acted = True
+            act()
+        return False
+
+    return ask_until(client, look, text)
+
+
+def is_closed(web: Web) -> bool:
+    """Whether it takes no more connections."""
+    try:
+        httpx.get(f"{web.url}/healthz")
+    except httpx.ConnectError:
+        return True
+    return False
+
+
+def saved(turn: str) -> Turn:
+    return Turn.objects.select_related("assistant_message").get(pk=turn)
+
+
+def test_a_process_that_is_told_to_end_finishes_its_answers(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    web = stack.start_web({"TURN_DRAIN_SECONDS": "60"})
+    events = ask_and_once(sign_in(alice, url=web.url), web.program.ask_to_stop, SHORT)
+    assert events[-1]["type"] == "done"
+    assert events[-1]["status"] == "completed"
+    turn = saved(events[0]["turn"])
+    assert turn.assistant_message is not None
+    assert turn.assistant_message.text == text_of(events)
+    stack.wait_until(lambda: not web.program.running, "the process has ended")
+
+
+def test_meanwhile_it_begins_nothing_new(stack: Stack, alice: User, bob: User, sign_in: SignIn) -> None:
+    web = stack.start_web({"TURN_DRAIN_SECONDS": "60"})
+    connected = sign_in(bob, url=web.url)
+    assert connected.get("/healthz").status_code == 200
+    refusals: list[Any] = []
+
+    def end_and_ask_for_more() -> None:
+        web.program.ask_to_stop()
+        stack.wait_until(lambda: is_closed(web), "it takes no more connections")
+        refusals.append(refusal(connected, id=new_id(), text="hello"))
+
+    events = ask_and_once(sign_in(alice, url=web.url), end_and_ask_for_more, LONG.replace("4000", "400"))
+    assert events[-1]["type"] == "done"
+    [(status, problem)] = refusals
+    assert (status, problem["code"]) == (503, "unavailable")
+    assert not Turn.objects.filter(user=bob).exists()
+
+
+def test_an_answer_that_takes_too_long_is_kept_and_costs_nothing(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    web = stack.start_web({"TURN_DRAIN_SECONDS": "0.1"})
+    before = ledger.wallet_of(alice).balance
+    events = ask_and_once(sign_in(alice, url=web.url), web.program.ask_to_stop, LONG)
+    ending = events[-1]
+    assert (ending["type"], ending["code"], ending["retryable"], ending["charged"]) == (
+        *("error", "interrupted", True),
+        "0.000000",
+    )
+    wallet = ledger.wallet_of(alice)
+    assert (wallet.balance, wallet.held) == (before, 0)
+    turn = saved(events[0]["turn"])
+    assert turn.state == Turn.State.INTERRUPTED
+    assert turn.assistant_message is not None
+    assert turn.assistant_message.text == text_of(events) != ""
+    # Another process tells the same, to who comes back.
+    assert sign_in(alice).get(f"{TURNS}/{turn.pk}").json()["state"] == "interrupted"
+
+
+def test_a_second_signal_hurries_it(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    web = stack.start_web({"TURN_DRAIN_SECONDS": "600"})
+
+    def end_twice() -> None:
+        web.program.ask_to_stop()
+        stack.wait_until(lambda: is_closed(web), "it is ending")
+        web.program.ask_to_stop()
+
+    events = ask_and_once(sign_in(alice, url=web.url), end_twice, LONG)
+    assert events[-1]["code"] == "interrupted"
+    stack.wait_until(lambda: not web.program.running, "the process has ended")
+
+
+def test_a_process_without_answers_ends_at_once(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    web = stack.start_web({"TURN_DRAIN_SECONDS": "600"})
+    events = ask_until(sign_in(alice, url=web.url), lambda _seen: False)
+    assert events[-1]["type"] == "done"
+    assert Message.objects.filter(conversation=events[0]["conversation"]).count() == 2
+    web.program.ask_to_stop()
+    stack.wait_until(lambda: not web.program.running, "the process has ended")

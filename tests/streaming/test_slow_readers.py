@@ -1,0 +1,79 @@
+"""A reader that does not keep up is never queued for: it gets fewer, larger events, and memory stays flat."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from accounts.models import User
+from billing.models import LanguageModel
+from chatapp.conversations.models import Turn
+from tests.billing.books import CREDIT, give
+from tests.conftest import SignIn
+from tests.stack import Stack
+from tests.streaming.reading import TURNS, new_id
+
+MODEL = "claude-fable-5-2"
+TOKENS = 64_000
+
+
+@pytest.fixture
+def long_answers(committed_db: None) -> Iterator[None]:
+    model = LanguageModel.objects.filter(pk=MODEL)
+    usual = model.values_list("answer_tokens", flat=True).get()
+    model.update(answer_tokens=TOKENS)
+    yield
+    model.update(answer_tokens=usual)
+
+
+def request(stack: Stack, cookies: str, csrf: str, turn: str) -> bytes:
+    body = json.dumps({"id": turn, "text": f"[[demo: tokens {TOKENS}]]", "model": MODEL}).encode()
+    address = urlsplit(stack.url)
+    head = (
+        f"POST {TURNS} HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: {cookies}\r\nX-CSRFToken: {csrf}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def test_a_reader_that_stops_reading_gets_the_rest_as_one(
+    stack: Stack, alice: User, sign_in: SignIn, long_answers: None
+) -> None:
+    give(alice, 1000 * CREDIT)
+    client, turn = sign_in(alice), new_id()
+    cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    address = urlsplit(stack.url)
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect((address.hostname, address.port))
+        reader.sendall(request(stack, cookies, client.headers["X-CSRFToken"], turn))
+        stack.wait_until(
+            lambda: Turn.objects.filter(pk=turn, state="completed").exists(), "the answer is complete", 60
+        )
+        received = b""
+        reader.settimeout(60)
+        while piece := reader.recv(65536):
+            received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"chunked" in head.lower()
+    told = unchunked(body).decode()
+    texts = [json.loads(data)["text"] for data in re.findall(r"event: text\ndata: (.*)\n", told)]
+    answer = Turn.objects.select_related("assistant_message").get(pk=turn).assistant_message
+    assert answer is not None
+    assert "".join(texts) == answer.text
+    # All that had come while it did not read came as one event, and not as one for each moment.
+    assert len(texts[-1]) > len(answer.text) / 4
+    assert told.rstrip().rpartition("event: ")[2].startswith("done")
+
+
+def unchunked(body: bytes) -> bytes:
+    """A chunked body, whole."""
+    found = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        found += body[: int(size, 16)]
+        body = body[int(size, 16) + 2 :]
+    return found
