@@ -11,7 +11,18 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from billing.models import Account, Hold, Lot, LotUse, Order, Price, Transfer
+from billing.models import (
+    Account,
+    AutoTopUp,
+    Hold,
+    Lot,
+    LotUse,
+    Order,
+    Plan,
+    PlanCheckout,
+    Price,
+    Transfer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +387,7 @@ PURCHASE = Rule(
 
 PAID_SESSION = Rule(
     "paid_session",
-    "A Checkout session that Stripe told us is paid belongs to a paid order.",
+    "A Checkout session that Stripe told us is paid belongs to a paid order, unless it began a subscription.",
     """
     SELECT DISTINCT concat('session ', session.id), 'a paid order',
         COALESCE('order ' || o.id || ' that is ' || o.state, 'none')
@@ -387,6 +398,7 @@ PAID_SESSION = Rule(
     LEFT JOIN billing_order o ON o.stripe_session = session.id
     WHERE e.outcome = 'handled' AND e.type LIKE 'checkout.session.%'
         AND session.payment_status IN ('paid', 'no_payment_required') AND o.state IS DISTINCT FROM 'paid'
+        AND e.payload #>> '{data,object,mode}' IS DISTINCT FROM 'subscription'
     """,
 )
 
@@ -413,7 +425,8 @@ REVERSAL = Rule(
 
 # --- What keeps the rules --------------------------------------------------------------------------------
 
-# The triggers of migrations 0002_ledger_rules and 0005_prices_in_use_are_fixed, each with its table.
+# The triggers of migrations 0002_ledger_rules, 0005_prices_in_use_are_fixed and 0006_customers_and_plans, each with
+# its table.
 TRIGGERS = {
     "transfer_is_never_changed": "billing_transfer",
     "transfer_is_never_truncated": "billing_transfer",
@@ -434,6 +447,8 @@ TRIGGERS = {
     "price_in_use_is_fixed": "billing_price",
     "price_lay_ahead_until_the_commit": "billing_price",
     "prices_are_never_truncated": "billing_price",
+    "plan_that_was_chosen_is_fixed": "billing_plan",
+    "plans_are_never_truncated": "billing_plan",
 }
 
 # Those of the models by our names for them, those of single columns by PostgreSQL's.
@@ -442,9 +457,11 @@ CONSTRAINTS = {
     "billing_order_stripe_session_key": "billing_order",
     "billing_order_stripe_invoice_key": "billing_order",
     "billing_account_user_id_key": "billing_account",
+    "billing_plan_stripe_price_key": "billing_plan",
+    "billing_subscription_stripe_id_key": "billing_subscription",
     **{
         constraint.name: model._meta.db_table
-        for model in (Account, Hold, Lot, LotUse, Order, Price, Transfer)
+        for model in (Account, AutoTopUp, Hold, Lot, LotUse, Order, Plan, PlanCheckout, Price, Transfer)
         for constraint in model._meta.constraints
     },
 }

@@ -2,17 +2,23 @@
 
 from billing.models.catalogue import LanguageModel, Price
 from billing.models.ledger import Account, Hold, Lot, LotUse, Transfer
+from billing.models.plans import AutoTopUp, Customer, Plan, PlanCheckout, Subscription
 from billing.models.shop import Order, Pack, StripeEvent
 
 __all__ = [
     "Account",
+    "AutoTopUp",
+    "Customer",
     "Hold",
     "LanguageModel",
     "Lot",
     "LotUse",
     "Order",
     "Pack",
+    "Plan",
+    "PlanCheckout",
     "Price",
     "StripeEvent",
+    "Subscription",
     "Transfer",
 ]

@@ -63,6 +63,8 @@ class Order(models.Model):
     pack = models.ForeignKey(
         Pack, models.SET_NULL, null=True, related_name="orders", help_text="Empty for an amount of choice."
     )
+    plan = models.ForeignKey("billing.Plan", models.PROTECT, null=True, related_name="orders")
+    subscription = models.ForeignKey("billing.Subscription", models.PROTECT, null=True, related_name="orders")
     credits_microcredits = models.BigIntegerField()
     credits_expire_at = models.DateTimeField(null=True)
     amount_cents = models.PositiveIntegerField(help_text="The price; a promotion code may take from it.")
@@ -72,6 +74,12 @@ class Order(models.Model):
     # Null and not blank while Stripe has not answered: each session belongs to one order.
     stripe_session = models.CharField(max_length=255, unique=True, null=True)  # noqa: DJ001
     stripe_payment_intent = models.CharField(max_length=255, blank=True)
+    stripe_payment_method = models.CharField(
+        max_length=255, blank=True, help_text="What an automatic top-up is paid with."
+    )
+    keeps_card = models.BooleanField(
+        default=False, help_text="Whether the buyer lets Stripe keep the card for automatic top-ups."
+    )
     stripe_invoice = models.CharField(max_length=255, unique=True, null=True)  # noqa: DJ001
     failure = models.CharField(max_length=60, blank=True, help_text="Stripe's word for why it was not paid.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -87,6 +95,16 @@ class Order(models.Model):
                 condition=Q(state="paid", paid_at__isnull=False, paid_cents__isnull=False)
                 | (~Q(state="paid") & Q(paid_at=None, paid_cents=None)),
                 name="order_is_paid_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=Q(source="subscription", plan__isnull=False, subscription__isnull=False)
+                | (~Q(source="subscription") & Q(plan=None, subscription=None)),
+                name="order_has_a_plan_if_it_is_of_a_subscription",
+            ),
+            models.UniqueConstraint(
+                "user",
+                condition=Q(source="auto_topup", state__in=["open", "pending"]),
+                name="one_open_auto_topup_per_person",
             ),
         ]
         indexes = [
@@ -104,6 +122,11 @@ class Order(models.Model):
     @property
     def credits(self) -> Decimal:
         return to_credits(self.credits_microcredits)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether what becomes of its payment is still to be told."""
+        return self.state in {self.State.OPEN, self.State.PENDING}
 
 
 class StripeEvent(models.Model):
