@@ -9,6 +9,7 @@ import pytest
 from accounts.models import User
 from billing.models import Order, Pack
 from chatapp.local.demo_stripe.client import DemoStripe
+from tests.billing.own_stripe import Endpoint, Own, serving_endpoint
 from tests.conftest import SignIn
 from tests.stack import Stack
 
@@ -56,3 +57,16 @@ def go_to_checkout(demo_stripe: DemoStripe, sign_in: SignIn) -> GoToCheckout:
         return Checkout(browser=browser, url=url, session=url.rpartition("/")[2])
 
     return go_to_checkout
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with serving_endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def own(endpoint: Endpoint) -> Iterator[Own]:
+    own = Own(endpoint.url)
+    with own.served():
+        yield own

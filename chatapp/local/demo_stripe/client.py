@@ -21,16 +21,30 @@ class DemoStripe:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def act(self, checkout_url: str, action: str) -> str | None:
-        """Press `pay`, `decline`, `bank`, `bank_failing` or `cancel`: the URL that follows, if one does."""
-        body = urlencode({"action": action})
+    # --- What a person does on its pages
+
+    def act(self, page_url: str, action: str, **fields: str) -> str | None:
+        """Press a button of a page: the URL that follows, if one does.
+
+        A checkout has `pay`, `decline`, `bank`, `bank_failing`, `cancel` and `code` (with `code="HALF"`); the portal
+        `card`, and `cancel` and `resume` (with `subscription="sub_…"`); an open invoice `pay`.
+        """
+        body = urlencode({"action": action, **fields})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer, _ = self._exchange("POST", urlsplit(checkout_url).path, body, headers)
+        answer, _ = self._exchange("POST", urlsplit(page_url).path, body, headers)
         return answer.getheader("Location")
 
-    def page(self, checkout_url: str) -> str:
-        """The HTML of a hosted page."""
-        return self._exchange("GET", urlsplit(checkout_url).path)[1]
+    def pay(self, checkout_url: str, *, code: str = "") -> str | None:
+        """Pay by card, after typing a promotion code if there is one: where that sends the buyer."""
+        if code and self.act(checkout_url, "code", code=code) is None:
+            raise ValueError(f"{code} is no promotion code of this checkout")
+        return self.act(checkout_url, "pay")
+
+    def page(self, url: str) -> str:
+        """The HTML of a page."""
+        return self._exchange("GET", urlsplit(url).path)[1]
+
+    # --- How it misbehaves
 
     def faults(self, **faults: Any) -> None:
         """How webhooks go wrong from now on; none given: no more."""
@@ -43,9 +57,65 @@ class DemoStripe:
     def bank_answers_after(self, seconds: float) -> None:
         self._demo("PUT", "bank", {"seconds": seconds})
 
+    def off_session(self, outcome: str) -> None:
+        """What payments meet while the buyer is away: `succeeded`, `authentication_required`, `card_declined` or
+        `expired_card`."""
+        self._demo("PUT", "cards", {"off_session": outcome})
+
+    def refunds_become(self, status: str) -> None:
+        """What refunds by card come out as: `succeeded`, `pending`, `failed` or `canceled`."""
+        self._demo("PUT", "refunds", {"status": status})
+
+    # --- What happens in the dashboard, at banks, and as time goes by
+
     def settle(self, session: str, outcome: str) -> None:
         """The bank's word on a delayed payment: `succeeded` or `failed`."""
         self._demo("POST", f"sessions/{session}/settle", {"outcome": outcome})
+
+    def refund(self, payment_intent: str, **about: Any) -> Json:
+        """A refund from the dashboard: `amount`, `status`, `reason`, `metadata`; nothing given: all that is left."""
+        return dict(self._demo("POST", f"payments/{payment_intent}/refund", about))
+
+    def refund_becomes(self, refund: str, status: str, **about: Any) -> Json:
+        """`succeeded`, `failed` (with a `failure_reason`) or `canceled`."""
+        return dict(self._demo("POST", f"refunds/{refund}", {"status": status, **about}))
+
+    def dispute(self, payment_intent: str, **about: Any) -> Json:
+        """The buyer disputes a payment: `amount`, `reason`, and `status`, if it is only a warning."""
+        return dict(self._demo("POST", f"payments/{payment_intent}/dispute", about))
+
+    def dispute_becomes(self, dispute: str, status: str) -> Json:
+        """`under_review`, `won`, `lost`; of a warning `warning_closed` or `needs_response`."""
+        return dict(self._demo("POST", f"disputes/{dispute}", {"status": status}))
+
+    def add_card(self, customer: str, *, default: bool = False) -> Json:
+        """One more saved card of a customer."""
+        return dict(self._demo("POST", f"customers/{customer}/cards", {"default": default}))
+
+    def renew(self, subscription: str, *, outcome: str | None = None) -> Json:
+        """The next period begins: `paid`, `failed` or `action_required`; not said: as `off_session` is set."""
+        return dict(self._demo("POST", f"subscriptions/{subscription}/renew", {"outcome": outcome}))
+
+    def cancel(self, subscription: str, *, at_period_end: bool = False, reason: str | None = None) -> Json:
+        about = {"at_period_end": at_period_end, "reason": reason}
+        return dict(self._demo("POST", f"subscriptions/{subscription}/cancel", about))
+
+    def resume(self, subscription: str) -> Json:
+        """Take up a paused subscription, or one that was to end with its period."""
+        return dict(self._demo("POST", f"subscriptions/{subscription}/resume", {}))
+
+    def pause(self, subscription: str) -> Json:
+        return dict(self._demo("POST", f"subscriptions/{subscription}/pause", {}))
+
+    def change_plan(self, subscription: str, price: str, *, now: bool = True) -> Json:
+        """As from the portal: with a new period that is charged at once, or from the next one on."""
+        return dict(self._demo("POST", f"subscriptions/{subscription}/change", {"price": price, "now": now}))
+
+    def pay_invoice(self, invoice: str, *, outcome: str = "paid") -> Json:
+        """Charge an open invoice once more."""
+        return dict(self._demo("POST", f"invoices/{invoice}/pay", {"outcome": outcome}))
+
+    # --- Its webhooks, and what it saw
 
     def release(self, *, last_first: bool = False) -> None:
         """Send the webhooks that are held."""
@@ -70,7 +140,7 @@ class DemoStripe:
         self._demo("GET", "idle")
 
     def reset(self) -> None:
-        """No faults, nothing held, nothing more to deliver, and empty logs."""
+        """No faults, good cards, nothing held, nothing more to deliver, and empty logs."""
         self._demo("POST", "reset", {})
 
     def api(self, method: str, path: str, **params: str) -> Json:

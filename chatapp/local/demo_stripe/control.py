@@ -7,15 +7,36 @@ POST /demo/release      {"last_first": true}: send what `hold` and `reorder` kee
 POST /demo/events       {"type": "…", "object": {…}} or {"type": "…", "session": "cs_…", "changes": {…}}: an
                         event of any type about anything
 POST /demo/events/<id>  deliver that event once more
-POST /demo/sessions/<id>/settle   {"outcome": "succeeded" or "failed"}: the bank's word, at once
 PUT  /demo/api-faults   {"path": "/v1/…", "times": 1, "status": 500, "hang_seconds": 60,
                          "lose_answer": true}: how the API goes wrong for the next calls; {} ends it.
                         `lose_answer` does what was asked and cuts the connection instead of saying so
 PUT  /demo/bank         {"seconds": 3600}: how long a bank takes to answer
-POST /demo/reset        no faults, nothing held, nothing more to deliver, empty logs
+POST /demo/reset        no faults, nothing held, nothing more to deliver, empty logs, good cards
 GET  /demo/deliveries   every attempt to deliver, with the answer
 GET  /demo/requests     every call of the API, with its idempotency key and status
 GET  /demo/idle         answers as soon as nothing is being delivered or waits for another attempt
+
+And what moves money (control_money.py); each answers the object that it changed:
+
+POST /demo/sessions/<id>/settle   {"outcome": "succeeded" or "failed"}: the bank's word, at once
+POST /demo/payments/<pi>/refund   {"amount": 100, "status": "succeeded", "reason": "duplicate", "metadata": {}}: as
+                                  from the dashboard; nothing given: all that is left, and it succeeds
+POST /demo/refunds/<re>           {"status": "succeeded", "failed" or "canceled", "failure_reason": "…"}: what became
+                                  of a pending refund; one that succeeded can still fail
+PUT  /demo/refunds                {"status": "pending"}: what refunds by card come out as; {} ends it
+POST /demo/payments/<pi>/dispute  {"amount": 100, "status": "needs_response" or "warning_needs_response",
+                                  "reason": "fraudulent"}
+POST /demo/disputes/<dp>          {"status": "under_review", "won", "lost", "warning_closed", …}
+PUT  /demo/cards                  {"off_session": "authentication_required", "card_declined" or "expired_card"}: what
+                                  payments meet while the buyer is away; {} ends it
+POST /demo/customers/<cus>/cards  {"default": true}: one more saved card
+POST /demo/subscriptions/<sub>/renew   {"outcome": "paid", "failed" or "action_required"}: the next period begins
+POST /demo/subscriptions/<sub>/cancel  {"at_period_end": true} or {"reason": "payment_failed"}, which is at once
+POST /demo/subscriptions/<sub>/resume  {}: a paused one, or one that was to end
+POST /demo/subscriptions/<sub>/pause   {}
+POST /demo/subscriptions/<sub>/change  {"price": "price_…", "now": true}: another plan, as from the portal; `now`
+                                       begins and charges a new period, else it counts from the next one
+POST /demo/invoices/<in>/pay      {"outcome": "paid"}: charge an open invoice once more
 """
 
 import asyncio
@@ -25,6 +46,7 @@ from typing import Any
 
 from aiohttp import web
 
+from chatapp.local.demo_stripe import control_money
 from chatapp.local.demo_stripe.deliveries import Deliveries, Faults
 from chatapp.local.demo_stripe.objects import API_VERSION
 from chatapp.local.demo_stripe.refusals import Refusal
@@ -60,10 +82,10 @@ class Control:
             web.post("/demo/release", self.release),
             web.post("/demo/events", self.make_event),
             web.post("/demo/events/{id}", self.deliver_again),
-            web.post("/demo/sessions/{id}/settle", self.settle),
             web.get("/demo/deliveries", self.list_deliveries),
             web.get("/demo/requests", self.list_requests),
             web.get("/demo/idle", self.idle),
+            *control_money.routes(self.shop),
         ]
 
     def take_api_fault(self, path: str) -> ApiFaults | None:
@@ -91,6 +113,7 @@ class Control:
     async def reset(self, request: web.Request) -> web.Response:
         await self.deliveries.reset()
         self.shop.deliver_no_more()
+        self.shop.behave()
         self.api_faults = ApiFaults()
         self.requests.clear()
         return web.json_response({})
@@ -103,18 +126,17 @@ class Control:
 
     async def make_event(self, request: web.Request) -> web.Response:
         asked = await request.json()
-        about = asked.get("object") or {**self.shop.session(asked["session"]), **asked.get("changes", {})}
+        about = asked.get("object") or {
+            **self.shop.find("session", asked["session"]),
+            **asked.get("changes", {}),
+        }
         event = self.shop.emit(asked["type"], about, api_version=asked.get("api_version", API_VERSION))
         return web.json_response(event)
 
     async def deliver_again(self, request: web.Request) -> web.Response:
-        event = self.shop.event(request.match_info["id"])
+        event = self.shop.find("event", request.match_info["id"])
         self.deliveries.send(event)
         return web.json_response(event)
-
-    async def settle(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        return web.json_response(self.shop.settle(request.match_info["id"], outcome=asked["outcome"]))
 
     async def list_deliveries(self, request: web.Request) -> web.Response:
         return web.json_response(list(self.deliveries.log))

@@ -32,6 +32,12 @@ def customer(*, email: str | None, name: str | None, metadata: dict[str, str]) -
         "description": None,
         "email": email,
         "invoice_prefix": new_id("", 8).upper(),
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": None,
+            "footer": None,
+            "rendering_options": None,
+        },
         "livemode": False,
         "metadata": metadata,
         "name": name,
@@ -46,6 +52,7 @@ def checkout_session(
     *,
     id: str,
     url: str,
+    mode: str,
     amount: int,
     currency: str,
     success_url: str,
@@ -55,6 +62,8 @@ def checkout_session(
     customer_email: str | None,
     expires_at: int,
     invoice: bool,
+    customer_creation: str,
+    allow_promotion_codes: bool,
     metadata: dict[str, str],
 ) -> Json:
     return {
@@ -62,7 +71,7 @@ def checkout_session(
         "object": "checkout.session",
         "adaptive_pricing": {"enabled": False},
         "after_expiration": None,
-        "allow_promotion_codes": None,
+        "allow_promotion_codes": allow_promotion_codes or None,
         "amount_subtotal": amount,
         "amount_total": amount,
         "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
@@ -75,21 +84,23 @@ def checkout_session(
         "currency": currency,
         "custom_fields": [],
         "customer": customer,
-        "customer_creation": None if customer else "if_required",
+        "customer_creation": customer_creation if mode == "payment" and not customer else None,
         "customer_details": None,
         "customer_email": customer_email,
         "discounts": [],
         "expires_at": expires_at,
         "invoice": None,
-        "invoice_creation": {"enabled": invoice, "invoice_data": {"metadata": {}}},
+        "invoice_creation": (
+            {"enabled": invoice, "invoice_data": {"metadata": {}}} if mode == "payment" else None
+        ),
         "livemode": False,
         "locale": None,
         "metadata": metadata,
-        "mode": "payment",
+        "mode": mode,
         "payment_intent": None,
         "payment_link": None,
         "payment_method_collection": "if_required",
-        "payment_method_types": ["card", "us_bank_account"],
+        "payment_method_types": ["card", "us_bank_account"] if mode == "payment" else ["card"],
         "payment_status": "unpaid",
         "recovered_from": None,
         "shipping_options": [],
@@ -103,38 +114,33 @@ def checkout_session(
     }
 
 
-def line_item(*, name: str, currency: str, unit_amount: int, quantity: int) -> Json:
+def line_item(*, name: str, price: Json, quantity: int) -> Json:
+    amount = price["unit_amount"] * quantity
     return {
         "id": new_id("li_"),
         "object": "item",
         "amount_discount": 0,
-        "amount_subtotal": unit_amount * quantity,
+        "amount_subtotal": amount,
         "amount_tax": 0,
-        "amount_total": unit_amount * quantity,
-        "currency": currency,
+        "amount_total": amount,
+        "currency": price["currency"],
         "description": name,
+        "discounts": [],
         "metadata": {},
-        "price": {
-            "id": new_id("price_"),
-            "object": "price",
-            "active": False,
-            "billing_scheme": "per_unit",
-            "created": now(),
-            "currency": currency,
-            "livemode": False,
-            "metadata": {},
-            "product": new_id("prod_", 14),
-            "recurring": None,
-            "type": "one_time",
-            "unit_amount": unit_amount,
-            "unit_amount_decimal": str(unit_amount),
-        },
+        "price": price,
         "quantity": quantity,
     }
 
 
 def payment_intent(
-    *, amount: int, currency: str, customer: str | None, metadata: dict[str, str], method: str
+    *,
+    amount: int,
+    currency: str,
+    customer: str | None,
+    metadata: dict[str, str],
+    payment_method: Json,
+    description: str | None = None,
+    setup_future_usage: str | None = None,
 ) -> Json:
     id = new_id("pi_")
     return {
@@ -152,17 +158,17 @@ def payment_intent(
         "created": now(),
         "currency": currency,
         "customer": customer,
-        "description": None,
+        "description": description,
         "last_payment_error": None,
         "latest_charge": None,
         "livemode": False,
         "metadata": metadata,
         "next_action": None,
-        "payment_method": new_id("pm_"),
-        "payment_method_types": [method],
+        "payment_method": payment_method["id"],
+        "payment_method_types": [payment_method["type"]],
         "processing": None,
         "receipt_email": None,
-        "setup_future_usage": None,
+        "setup_future_usage": setup_future_usage,
         "shipping": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": None,

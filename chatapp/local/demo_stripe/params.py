@@ -81,10 +81,14 @@ class Params:
         return int(value)
 
     def boolean(self, name: str) -> bool:
+        return bool(self.flag(name))
+
+    def flag(self, name: str, *, default: bool | None = None) -> bool | None:
+        """True, false, or `default` if nothing was said."""
         value = self.text(name)
         if value not in {None, "true", "false"}:
             raise invalid(self.name(name), f"Invalid boolean: {value}")
-        return value == "true"
+        return default if value is None else value == "true"
 
     def strings(self, name: str) -> list[str]:
         value = self._left.pop(name, [])

@@ -4,7 +4,10 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """An error answer: `{"error": {type, code, message, param}}` with its HTTP status."""
+    """An error answer: `{"error": {type, code, message, param}}` with its HTTP status.
+
+    `about` are further fields of the error, such as the payment that was refused.
+    """
 
     def __init__(
         self,
@@ -14,10 +17,11 @@ class Refusal(Exception):
         type: str = "invalid_request_error",
         code: str | None = None,
         param: str | None = None,
+        about: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.error = {"type": type, "code": code, "message": message, "param": param}
+        self.error = {"type": type, "code": code, "message": message, "param": param, **(about or {})}
 
     def body(self, request_id: str) -> dict[str, Any]:
         error = {name: value for name, value in self.error.items() if value is not None}

@@ -8,7 +8,15 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from chatapp.local.demo_stripe import api, hosted_page
+from chatapp.local.demo_stripe import (
+    api,
+    checkout,
+    hosted_page,
+    invoice_page,
+    portal_page,
+    refunds,
+    subscriptions,
+)
 from chatapp.local.demo_stripe.control import Control, api_faults, refusals_as_json
 from chatapp.local.demo_stripe.deliveries import Deliveries
 from chatapp.local.demo_stripe.objects import Json
@@ -56,6 +64,8 @@ def application(options: Options) -> web.Application:
 
     async def live(app: web.Application) -> AsyncIterator[None]:
         await deliveries.open()
+        for module in (checkout, refunds, subscriptions):
+            module.go_on(shop)
         shop.resume()
         logging.getLogger("demo-stripe").info("on %s, events to %s", shop.public_url, options.webhook_url)
         yield
@@ -66,7 +76,7 @@ def application(options: Options) -> web.Application:
 
     app = web.Application(middlewares=[api_faults(control), refusals_as_json])
     app.cleanup_ctx.append(live)
-    app.add_routes(
-        [web.get("/healthz", healthz), *control.routes(), *hosted_page.routes(shop), *api.routes(shop)]
-    )
+    app.add_routes([web.get("/healthz", healthz), *control.routes()])
+    for part in (hosted_page, portal_page, invoice_page, api):
+        app.add_routes(part.routes(shop))
     return app
