@@ -368,6 +368,8 @@ TURN_CONNECT_SECONDS = float(number("TURN_CONNECT_SECONDS", "5", least=Decimal("
 TURN_STALL_SECONDS = float(number("TURN_STALL_SECONDS", "60", least=1, places=3))
 # How long a web process that is told to end lets its answers go on; the rest of them are interrupted then.
 TURN_DRAIN_SECONDS = float(number("TURN_DRAIN_SECONDS", "30", places=3))
+# Each has a connection to the provider of its own; one more than the pool has would wait in silence.
+TURNS_PER_PROCESS = int(number("TURNS_PER_PROCESS", "1000", least=1))
 TURNS_PER_MINUTE = int(number("TURNS_PER_MINUTE", "10", least=1))
 TURNS_AT_ONCE = int(number("TURNS_AT_ONCE", "3", least=1))
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 from celery.exceptions import OperationalError as BrokerAway
+from django.conf import settings
 from django.db.utils import InterfaceError, InternalError, OperationalError
 
 from accounts.models import User
@@ -54,15 +55,10 @@ async def drain(seconds: float, hurry: asyncio.Event) -> None:
 
 
 async def _open_and_start(user: User, ask: turns.Ask) -> Turn:
-    if _ending.is_set():
+    if (refusal := _refusal()) is not None:
         joined = await in_db(turns.join, user, ask)
         if joined is None:
-            raise Problem(
-                503,
-                "unavailable",
-                "This server is being replaced by a new one. Send the message again.",
-                headers={"Retry-After": "1"},
-            )
+            raise refusal
         return joined.turn
     opened = await in_db(turns.open, user, ask)
     if opened.prompt is not None:
@@ -70,6 +66,17 @@ async def _open_and_start(user: User, ask: turns.Ask) -> Turn:
         live.start(turns.started(opened.turn), run)
         upkeep.keep_up()
     return opened.turn
+
+
+def _refusal() -> Problem | None:
+    """Why this process begins no turn now, if so. Nothing has been stored or held then, and others may have room."""
+    if _ending.is_set():
+        sentence, seconds = "This server is being replaced by a new one. Send the message again.", 1
+    elif len(live.here) + len(_opening) > settings.TURNS_PER_PROCESS:
+        sentence, seconds = "This server is busy with other answers. Try again in a few seconds.", 5
+    else:
+        return None
+    return Problem(503, "unavailable", sentence, headers={"Retry-After": str(seconds)}, retry_after=seconds)
 
 
 async def _run(here: live.LiveTurn, *, turn: Turn, prompt: Prompt) -> None:

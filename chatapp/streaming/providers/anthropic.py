@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 # Reading a long prompt takes Claude a while before it answers at all: a second for each so many tokens.
 PROMPT_TOKENS_PER_SECOND = 10_000
 
+# Kept warm for the next turns.
+IDLE_CONNECTIONS = 100
+
 # What a provider asks to wait beyond this is not worth telling a person.
 LONGEST_RETRY_SECONDS = 86_400
 
@@ -31,6 +34,9 @@ class Claude:
     name = "anthropic"
 
     def __init__(self) -> None:
+        limits = httpx2.Limits(
+            max_connections=settings.TURNS_PER_PROCESS, max_keepalive_connections=IDLE_CONNECTIONS
+        )
         self._client = anthropic.AsyncAnthropic(
             api_key=settings.ANTHROPIC_API_KEY,
             base_url=settings.ANTHROPIC_BASE_URL,
@@ -38,8 +44,8 @@ class Claude:
             max_retries=0,
             # A stall is silence on the socket: Claude pings while it thinks.
             timeout=httpx2.Timeout(settings.TURN_STALL_SECONDS, connect=settings.TURN_CONNECT_SECONDS),
-            # Half the CPU per event of the default transport.
-            http_client=anthropic.DefaultAioHttpClient(),
+            # Half the CPU per event of the default transport. A connection for each turn that may run here.
+            http_client=anthropic.DefaultAioHttpClient(limits=limits),
         )
 
     async def aclose(self) -> None:
