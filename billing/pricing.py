@@ -1,6 +1,6 @@
 """Tokens to microcredits. Pure: no database, no clock, no floats."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal, localcontext
 
 from billing.credits import CREDITS_PER_USD, to_microcredits
@@ -80,6 +80,36 @@ def affordable_tokens(*, available: int, prompt_tokens: int, price: Price) -> in
     while tokens > 0 and worst_case(prompt_tokens=prompt_tokens, max_tokens=tokens, price=price) > available:
         tokens -= 1
     return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a typical turn comes to at some price, in microcredits."""
+
+    name: str
+    usage: Usage
+    charged: int
+    cost: int
+
+    @property
+    def earned(self) -> int:
+        return self.charged - self.cost
+
+
+SHORT = Usage(input_tokens=1_000, output_tokens=500)
+# Far into a conversation: of 50,000 tokens nearly all are read from the cache.
+LONG = Usage(input_tokens=2_000, output_tokens=1_000, cache_read_tokens=45_000, cache_write_5m_tokens=3_000)
+
+
+def examples(price: Price) -> list[Example]:
+    """A short turn, a long one, and one whose prompt is just above the tier where there is one."""
+    turns = {"Short turn": SHORT, "Long turn": LONG}
+    if price.tier_tokens is not None:
+        turns["Turn above the tier"] = replace(LONG, cache_read_tokens=price.tier_tokens)
+    return [
+        Example(name, usage, charged=charge(usage, price), cost=cost(usage, price))
+        for name, usage in turns.items()
+    ]
 
 
 def _worst_rates(prompt_tokens: int, price: Price) -> tuple[Decimal, Decimal]:

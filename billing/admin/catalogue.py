@@ -5,38 +5,30 @@ opening with it at this moment. It is replaced by a newer row. Rows that still l
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
-from django.db.models.expressions import DatabaseDefault
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
-from django.utils import timezone
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RelatedCheckboxFilter
 from unfold.decorators import action, display
 
 from billing import pricing
+from billing.admin.price_form import TIER, USD, Preview, PriceForm
 from billing.admin.reading import number_column, time_column
 from billing.models import LanguageModel, Price
-from billing.pricing import Usage
 from billing.templatetags.amounts import amount
 from billing.templatetags.credits import decimal_credits
-
-TYPICAL = Usage(input_tokens=1000, output_tokens=500)
-KINDS = ["input", "output", "cache_write_5m", "cache_write_1h", "cache_read"]
-PREVIEW = ["asked_credits", "costs_credits", "earned_credits"]
-TIER = ["tier_tokens", *(f"tier_{kind}_usd" for kind in KINDS)]
-# What the clocks of two hosts, and the time to fill in a form, may differ by.
-LEEWAY = timedelta(minutes=5)
 
 
 def usd_column(field: str, description: str) -> Callable[[Any, Price], str]:
@@ -83,48 +75,7 @@ class LanguageModelAdmin(ModelAdmin):
     @display(description="typical turn", empty_value="no price: not offered")
     def turn_credits(self, model: LanguageModel) -> SafeString | None:
         prices: list[Price] = model.prices_in_force  # type: ignore[attr-defined]
-        return amount(pricing.charge(TYPICAL, prices[0])) if prices else None
-
-
-class PriceForm(forms.ModelForm):
-    """A row of the price book that lies ahead, or begins now."""
-
-    class Meta:
-        model = Price
-        fields = ["model", "effective_from", *(f"{kind}_usd" for kind in KINDS), "markup", "flat_fee", *TIER]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "effective_from" in self.fields:
-            field = self.fields["effective_from"]
-            field.required = False
-            field.help_text = (
-                "UTC. Leave empty to begin at once; a price in force cannot be changed any more."
-            )
-            if isinstance(self.instance.effective_from, DatabaseDefault):
-                self.initial["effective_from"] = None
-
-    def clean_effective_from(self) -> Any:
-        begins = self.cleaned_data["effective_from"]
-        if begins is None:
-            return Price._meta.get_field("effective_from").get_default()
-        if begins < timezone.now() - LEEWAY:
-            raise ValidationError(
-                "A price cannot begin in the past: what was answered then has been paid for."
-            )
-        return begins
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        missing = [name for name in TIER if name not in self.errors and cleaned.get(name) is None]
-        if 0 < len(missing) < len(TIER):
-            for name in missing:
-                self.add_error(name, "A tier needs its size and all five prices, or none of them.")
-        begins, model = cleaned.get("effective_from"), cleaned.get("model")
-        others = Price.objects.filter(model=model).exclude(pk=self.instance.pk)
-        if isinstance(begins, datetime) and others.filter(effective_from=begins).exists():
-            self.add_error("effective_from", "Another price of this model begins at this moment.")
-        return cleaned
+        return amount(pricing.charge(pricing.SHORT, prices[0])) if prices else None
 
 
 @admin.register(Price)
@@ -145,12 +96,11 @@ class PriceAdmin(ModelAdmin):
     actions_detail = ["replace"]
     fieldsets = [
         (None, {"fields": ["model", "effective_from"]}),
-        ("US$ per million tokens", {"fields": [f"{kind}_usd" for kind in KINDS]}),
+        ("US$ per million tokens", {"fields": USD}),
         ("Our share", {"fields": ["markup", "flat_fee"]}),
         ("A dearer tier for large prompts", {"fields": TIER}),
-        ("An answer of 500 tokens to a prompt of 1,000", {"fields": PREVIEW}),
     ]
-    readonly_fields = PREVIEW
+    change_form_after_template = "admin/billing/price/live_preview.html"
 
     begins = time_column("effective_from", "from")
     in_usd = usd_column("input_usd", "input $")
@@ -166,9 +116,27 @@ class PriceAdmin(ModelAdmin):
         )
         return super().get_queryset(request).annotate(in_force=Subquery(newest.values("pk")[:1]), now=Now())
 
+    def get_urls(self) -> list[URLPattern]:
+        preview = self.admin_site.admin_view(require_POST(self.preview))
+        return [path("preview/", preview, name="billing_price_preview"), *super().get_urls()]
+
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """What typical turns would cost at the price that the form holds; nothing is saved."""
+        row = Price.objects.filter(pk=request.GET["price"]).first() if "price" in request.GET else None
+        allowed = self.has_change_permission(request, row) if row else self.has_add_permission(request)
+        if not allowed:
+            raise PermissionDenied
+        form = self.get_form(request, row, change=row is not None)(request.POST, instance=row)
+        return TemplateResponse(request, "admin/billing/price/preview.html", {"preview": Preview.of(form)})
+
     def get_fieldsets(self, request: HttpRequest, obj: Price | None = None) -> Any:
-        fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if obj else fieldsets[:-1]
+        fieldsets = list(super().get_fieldsets(request, obj))
+        if obj is not None and not self.has_change_permission(request, obj):
+            fieldsets.append(("What typical turns cost", {"fields": ["typical_turns"]}))
+        return fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Price | None = None) -> list[str]:
+        return ["typical_turns"]
 
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or _lies_ahead(obj))
@@ -185,7 +153,7 @@ class PriceAdmin(ModelAdmin):
         price = self.get_object(request, object_id)
         if price is None:
             raise Http404
-        names = ["model_id", "markup", "flat_fee", *(f"{kind}_usd" for kind in KINDS), *TIER]
+        names = ["model_id", "markup", "flat_fee", *USD, *TIER]
         filled = {name.removesuffix("_id"): getattr(price, name) for name in names}
         filled_in = urlencode({name: value for name, value in filled.items() if value is not None})
         return redirect(f"{reverse('admin:billing_price_add')}?{filled_in}")
@@ -206,15 +174,16 @@ class PriceAdmin(ModelAdmin):
 
     @display(description="typical turn costs")
     def asked_credits(self, price: Price) -> SafeString:
-        return amount(pricing.charge(TYPICAL, price))
-
-    @display(description="of which the provider asks")
-    def costs_credits(self, price: Price) -> SafeString:
-        return amount(pricing.cost(TYPICAL, price))
+        return amount(pricing.charge(pricing.SHORT, price))
 
     @display(description="earns")
     def earned_credits(self, price: Price) -> SafeString:
-        return amount(pricing.charge(TYPICAL, price) - pricing.cost(TYPICAL, price))
+        return amount(pricing.charge(pricing.SHORT, price) - pricing.cost(pricing.SHORT, price))
+
+    @display(description="")
+    def typical_turns(self, price: Price) -> SafeString:
+        lines = [(example, None) for example in pricing.examples(price)]
+        return render_to_string("admin/billing/price/examples.html", {"lines": lines})
 
 
 def _lies_ahead(price: Price) -> bool:

@@ -1,16 +1,28 @@
 """The catalogue: packs and models are edited, prices are a book in which rows are added."""
 
+import re
+import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from html import unescape
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from billing.models import LanguageModel, Pack, Price
+from billing import pricing
+from billing.admin.price_form import USD
+from billing.models import LanguageModel, Pack, Price, Transfer
+from billing.pricing import Usage
 from chatapp.conversations.models import Turn
-from tests.admin.desk import ended_turn, page, text_of
+from chatapp.streaming import turns
+from chatapp.streaming.live import LiveTurn
+from chatapp.streaming.turns import Ask, Outcome
+from tests.admin.conftest import browser_of
+from tests.admin.desk import allow, ended_turn, page, text_of
+from tests.billing.books import CREDIT
 
 LIST = "/admin/billing/price/"
 TIER = {
@@ -191,3 +203,144 @@ def test_packs_are_edited(desk: Client) -> None:
     assert not pack.on_sale
     for wrong in ({"credits": "-5"}, {"price_cents": "49"}, {"credits": ""}):
         assert desk.post(f"/admin/billing/pack/{pack.pk}/change/", fields | wrong).status_code == 200
+
+
+# --- What the form refuses, asks about, and shows before it saves
+
+
+@pytest.mark.parametrize("prefix", ["", "tier_"])
+@pytest.mark.parametrize(
+    ("kind", "usd", "sentence"),
+    [
+        ("output_usd", "1", "Output is never cheaper than input."),
+        ("cache_read_usd", "5", "Reading from the cache is never dearer than input."),
+        ("output_usd", "0", "Output cannot be free"),
+        ("input_usd", "NaN", "Enter a number."),
+        ("input_usd", "Infinity", "Enter a number."),
+    ],
+)
+def test_swapped_figures_are_refused_in_words(
+    prefix: str, kind: str, usd: str, sentence: str, desk: Client, model: LanguageModel
+) -> None:
+    answer = desk.post(f"{LIST}add/", row(model, **TIER | {prefix + kind: usd, "confirmed": "on"}))
+    assert answer.status_code == 200
+    assert sentence in text_of(answer)
+    assert not Price.objects.filter(model=model).exists()
+
+
+@pytest.fixture
+def sold(desk: Client, model: LanguageModel) -> Price:
+    """The price of `row` in force."""
+    assert desk.post(f"{LIST}add/", row(model, **TIER)).status_code == 302
+    return Price.objects.get(model=model)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"output_usd": "100"}, "Output would be 10 times what it is now: 100, not 10."),
+        ({"cache_read_usd": "0.01"}, "Cache read would be 1/10 of what it is now: 0.01, not 0.1."),
+        ({"tier_output_usd": "900"}, "Tier output would be 45 times what it is now: 900, not 20."),
+        (
+            {"flat_fee": "50"},
+            "A short turn would cost 61 times what it is now: 50.840000 credits, not 0.840000.",
+        ),
+        ({"markup": "0.5"}, "A short turn would lose 0.350000 credits."),
+    ],
+)
+def test_a_price_out_of_proportion_needs_a_tick(
+    fields: dict[str, str], sentence: str, desk: Client, model: LanguageModel, sold: Price
+) -> None:
+    form = row(model, **TIER | fields)
+    answer = desk.post(f"{LIST}add/", form)
+    assert f"Please confirm below: {sentence}" in text_of(answer)
+    assert list(Price.objects.filter(model=model)) == [sold]
+    assert desk.post(f"{LIST}add/", form | {"confirmed": "on"}).status_code == 302
+    assert Price.objects.filter(model=model).count() == 2
+
+
+@pytest.mark.parametrize("fields", [{"output_usd": "99.99"}, {"cache_read_usd": "0.0101"}, {"flat_fee": "7"}])
+def test_a_price_in_proportion_is_taken_as_it_is(
+    fields: dict[str, str], desk: Client, model: LanguageModel, sold: Price
+) -> None:
+    assert desk.post(f"{LIST}add/", row(model, **TIER | fields)).status_code == 302
+
+
+def preview(desk: Client, form: dict[str, str], **query: object) -> str:
+    answer = desk.post(f"{LIST}preview/", form, query_params=query)
+    assert answer.status_code == 200
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.content.decode())).split())
+
+
+def test_the_preview_tells_what_turns_would_cost_and_earn(
+    desk: Client, model: LanguageModel, sold: Price
+) -> None:
+    shown = preview(desk, row(model, **TIER | {"markup": "1.5", "flat_fee": "0.05"}))
+    # By hand, in credits, at cost: 1,000 × 2 + 500 × 10; 2,000 × 2 + 45,000 × 0.1 + 3,000 × 2.5 + 1,000 × 10; and in
+    # the tier 2,000 × 4 + 100,000 × 0.4 + 3,000 × 5 + 1,000 × 20, each divided by ten thousand.
+    assert "Short turn 1,000 500 1.100000 0.700000 0.400000 0.840000" in shown
+    assert "Long turn 50,000 1,000 3.950000 2.600000 1.350000 3.120000" in shown
+    assert "Turn above the tier 105,000 1,000 12.500000 8.300000 4.200000 9.960000" in shown
+    assert Price.objects.filter(model=model).count() == 1
+
+
+def test_the_preview_says_what_is_wrong_or_doubtful_and_waits_for_the_rest(
+    desk: Client, model: LanguageModel, sold: Price
+) -> None:
+    assert "Output: Output is never cheaper than input." in preview(desk, row(model, output_usd="1"))
+    assert "as soon as every price is filled in" in preview(desk, row(model, output_usd=""))
+    doubtful = preview(desk, row(model, output_usd="100"))
+    assert "Output would be 10 times what it is now: 100, not 10. I have looked at this twice" in doubtful
+    assert "Please confirm" not in doubtful
+    assert "twice" not in preview(desk, row(model))
+
+
+def test_the_preview_of_a_row_that_lies_ahead_is_of_that_row(desk: Client, model: LanguageModel) -> None:
+    begins = (timezone.now() + timedelta(days=9)).replace(microsecond=0)
+    ahead = price(model, begins)
+    assert "Another price" in preview(desk, row(model, begins))
+    assert "Another price" not in preview(desk, row(model, begins), price=ahead.pk)
+
+
+def test_a_row_that_is_fixed_shows_what_its_turns_cost(desk: Client, sold: Price) -> None:
+    shown = page(desk, f"{LIST}{sold.pk}/change/")
+    assert "Short turn 1,000 500 0.840000 0.700000 0.140000" in shown
+    assert "Turn above the tier 105,000 1,000 9.960000 8.300000 1.660000" in shown
+    assert "preview/" not in desk.get(f"{LIST}{sold.pk}/change/").content.decode()
+
+
+def test_prices_are_previewed_by_those_who_may_set_them(
+    clerk: User, model: LanguageModel, charlie: User
+) -> None:
+    allow(clerk, "billing.view_price")
+    assert browser_of(clerk).post(f"{LIST}preview/", row(model)).status_code == 403
+    assert browser_of(charlie).post(f"{LIST}preview/", row(model)).url.startswith("/admin/login/")
+    allow(clerk, "billing.add_price")
+    assert browser_of(clerk).post(f"{LIST}preview/", row(model)).status_code == 200
+    assert browser_of(clerk).get(f"{LIST}preview/").status_code == 405
+
+
+def test_a_new_price_touches_no_turn_that_has_begun(desk: Client, alice: User) -> None:
+    """A turn is held, and an older one has ended, at the price in force; then the price is raised fivefold."""
+    was = Price.objects.now_for("claude-sonnet-5-5")
+    past = ended_turn(alice, price=CREDIT)
+    ask = Ask(id=uuid.uuid4(), text="Hello", model="claude-sonnet-5-5")
+    opened = turns.open(alice, ask).turn
+    before = list(Transfer.objects.order_by("pk").values())
+
+    raised = {name: str(getattr(was, name) * 5) for name in USD}
+    assert desk.post(f"{LIST}add/", row(was.model, **raised)).status_code == 302
+    assert Price.objects.now_for("claude-sonnet-5-5").input_usd == was.input_usd * 5
+
+    usage = Usage(input_tokens=8, output_tokens=100)
+    outcome = Outcome(provider="anthropic", usage=usage, stop_reason="end_turn", finished=True, counted=True)
+
+    async def live() -> LiveTurn:
+        return LiveTurn(turns.started(opened))
+
+    turns.close(async_to_sync(live)(), outcome)
+    ended = Turn.objects.get(pk=ask.id)
+    assert ended.price == was
+    assert (ended.held, ended.charged) == (opened.held, pricing.charge(usage, was))
+    assert Turn.objects.get(pk=past.pk).charged == past.charged
+    assert list(Transfer.objects.order_by("pk").values())[: len(before)] == before
