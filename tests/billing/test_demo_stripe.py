@@ -303,6 +303,35 @@ def test_a_kill_loses_nothing(process: Process, endpoint: Endpoint) -> None:
     assert {row.payment_status for row in sessions.list().data} == {"paid"}
 
 
+def test_a_kill_loses_no_subscription_and_no_refund(process: Process) -> None:
+    client, demo = process.client.v1, process.demo
+    customer = client.customers.create({"email": "c@example.org"})
+    product = client.products.create({"name": "Plus"})
+    price = client.prices.create(
+        {"product": product.id, "currency": "usd", "unit_amount": 2000, "recurring": {"interval": "month"}}
+    )
+    session = process.buy(
+        mode="subscription",
+        customer=customer.id,
+        customer_email=None,
+        payment_intent_data=None,
+        line_items=[{"price": price.id}],
+    )
+    demo.renew(str(session.subscription), outcome="failed")
+    refund = demo.refund(str(process.buy().payment_intent), status="pending")
+    dispute = demo.dispute(str(process.buy().payment_intent))
+
+    process.end(signal.SIGKILL)
+    process.start()
+
+    found = client.subscriptions.retrieve(str(session.subscription))
+    assert found.status == "past_due"
+    demo.pay_invoice(str(found.latest_invoice))
+    assert client.subscriptions.retrieve(found.id).status == "active"
+    assert demo.refund_becomes(refund["id"], "succeeded")["status"] == "succeeded"
+    assert demo.dispute_becomes(dispute["id"], "won")["status"] == "won"
+
+
 def test_a_bank_answers_in_time(own: Own, endpoint: Endpoint) -> None:
     own.demo.bank_answers_after(0)
     session = own.client.v1.checkout.sessions.create(order())
