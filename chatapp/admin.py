@@ -11,9 +11,11 @@ from django.contrib.auth.admin import UserAdmin
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.decorators import action, display
@@ -22,7 +24,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from accounts.admin import AddressesOfPerson, ApiKeysOfPerson, SecondFactorsOfPerson
 from accounts.models import User
-from billing.admin import adjustments
+from billing.admin import adjustments, grants
 from billing.admin.reading import (
     NOTHING,
     DaysFilter,
@@ -87,8 +89,8 @@ class PersonAdmin(UserAdmin, ModelAdmin):
     # Rights are given to groups, never to one person alone.
     filter_horizontal = []
     inlines = [ApiKeysOfPerson, AddressesOfPerson, SecondFactorsOfPerson]
-    actions = None
-    actions_detail = ["adjust_credits"]
+    actions = ["grant_to_selected"]
+    actions_detail = ["adjust_credits", "grant_credits"]
 
     available_credits = credits_column("available", "available")
     held_credits = credits_column("held", "held")
@@ -179,6 +181,36 @@ class PersonAdmin(UserAdmin, ModelAdmin):
         if person is None:
             raise Http404
         return adjustments.adjust(request, person, self.admin_site)
+
+    @action(
+        description="Give promotional credits",
+        permissions=["adjust_credits"],
+        url_path="grant-credits",
+        icon="redeem",
+    )
+    def grant_credits(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        person = self.get_object(request, object_id)
+        if person is None:
+            raise Http404
+        return grants.grant(request, person, self.admin_site)
+
+    @admin.action(description="Give promotional credits", permissions=["adjust_credits"])
+    def grant_to_selected(self, request: HttpRequest, people: QuerySet[User]) -> HttpResponse:
+        return grants.choose(request, people, self.admin_site)
+
+    @method_decorator(require_POST)
+    def grant_to_many(self, request: HttpRequest) -> HttpResponse:
+        return grants.grant_to_many(request, self.admin_site)
+
+    def get_urls(self) -> list[URLPattern]:
+        many = self.admin_site.admin_view(self.grant_to_many)
+        return [path("grant-credits/", many, name="accounts_user_grant_to_many"), *super().get_urls()]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        # People are deleted one by one, after a look at who it is.
+        return {
+            name: entry for name, entry in super().get_actions(request).items() if name != "delete_selected"
+        }
 
 
 @admin.register(LogEntry)

@@ -6,11 +6,14 @@ from django.contrib import admin
 from django.db.models import BigIntegerField, Case, F, OuterRef, Q, QuerySet, Subquery, Sum, When
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 
 from billing.admin.reading import (
+    NOTHING,
     DaysFilter,
     ReadOnlyAdmin,
     credits_column,
@@ -20,8 +23,11 @@ from billing.admin.reading import (
     person_column,
     time_column,
 )
-from billing.models import Account, Hold, Transfer
+from billing.models import Account, Hold, Lot, Transfer
 from billing.templatetags.amounts import amount
+
+# The newest lots of a wallet; a subscription brings one each period.
+MOST_LOTS = 100
 
 
 def _moved(side: str) -> Coalesce:
@@ -41,8 +47,8 @@ class AccountAdmin(ReadOnlyAdmin):
     search_fields = ["user__email"]
     search_help_text = "E-mail"
     ordering = ["kind", "-pk"]
-    fields = ["kind", "person", "sum_credits", "held_credits", "available_credits", "opened"]
-    readonly_fields = ["person", "sum_credits", "held_credits", "available_credits", "opened"]
+    fields = ["kind", "person", "sum_credits", "held_credits", "available_credits", "opened", "lots"]
+    readonly_fields = ["person", "sum_credits", "held_credits", "available_credits", "opened", "lots"]
 
     person = person_column
     sum_credits = credits_column("sum", "balance")
@@ -60,6 +66,13 @@ class AccountAdmin(ReadOnlyAdmin):
             .select_related("user")
             .annotate(sum=Case(kept, default=_moved("credit") - _moved("debit")), left=Case(left))
         )
+
+    @display(description="credits that expire", empty_value=NOTHING)
+    def lots(self, account: Account) -> SafeString | None:
+        """Each lot of a wallet that has something left, or expired lately: in the order in which they are used."""
+        lots = account.lots.select_related("transfer").order_by("-expires_at")[:MOST_LOTS]
+        context = {"lots": reversed(lots), "now": timezone.now()}
+        return render_to_string("admin/billing/lots.html", context) if lots else None
 
     @display(description="account", ordering="user__email")
     def whose(self, account: Account) -> str:
@@ -93,11 +106,15 @@ class TransferAdmin(ReadOnlyAdmin):
     ordering = ["-pk"]
     fields = [
         *("key", "kind", "giver", "taker", "signed_credits", "after_credits", "reason", "made_by", "made"),
-        *("hold_link", "order_link"),
+        *("expires", "left_credits", "source_link", "hold_link", "order_link"),
     ]
-    readonly_fields = ["giver", "taker", "signed_credits", "after_credits", "made", "hold_link", "order_link"]
+    readonly_fields = [
+        *("giver", "taker", "signed_credits", "after_credits", "made"),
+        *("expires", "left_credits", "source_link", "hold_link", "order_link"),
+    ]
 
     made = time_column("created_at", "time")
+    expires = time_column("expires_at", "credits expire")
     after_credits = credits_column("balance_after", "balance after")
 
     @display(description="from")
@@ -116,7 +133,18 @@ class TransferAdmin(ReadOnlyAdmin):
 
     @display(description="why")
     def why(self, transfer: Transfer) -> str:
-        return f"{transfer.reason} – {transfer.made_by}" if transfer.made_by else transfer.reason
+        until = f"until {transfer.expires_at:%Y-%m-%d %H:%M}" if transfer.expires_at else ""
+        return " – ".join(filter(None, [transfer.reason, until, transfer.made_by]))
+
+    @display(description="left of them", empty_value=NOTHING)
+    def left_credits(self, transfer: Transfer) -> SafeString | None:
+        lot = Lot.objects.filter(pk=transfer.pk).first()
+        return amount(lot.remaining) if lot else None
+
+    @display(description="expired from", empty_value=NOTHING)
+    def source_link(self, transfer: Transfer) -> SafeString | None:
+        source = transfer.source
+        return link("billing_transfer_change", source.pk, source.get_kind_display()) if source else None
 
     @display(description="hold")
     def hold_link(self, transfer: Transfer) -> SafeString | None:

@@ -1,15 +1,17 @@
 """The admin as a browser shows it: no error in the console, nothing refused by the policy, nothing cut off."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from accounts.models import ApiKey, User
 from chatapp.conversations.models import Conversation
 from tests.admin.desk import SECRET, conversation, ended_turn
-from tests.billing.books import CREDIT, wallet_of
+from tests.billing.books import CREDIT, grant, wallet_of
 
 LISTS = [
     *("accounts/user/", "accounts/apikey/", "admin/logentry/", "auth/group/"),
@@ -35,10 +37,12 @@ def places(committed_db: None, alice: User) -> list[str]:
     Conversation.objects.bulk_create(Conversation(user=alice, title="Another") for _ in range(901))
     turn = ended_turn(alice, conversation=chat)
     key, _ = ApiKey.issue(user=alice, name="cron")
+    grant(alice, CREDIT, expires_at=timezone.now() + timedelta(days=30))
     person = f"accounts/user/{alice.pk}"
     return [
         *("", *LISTS),
-        *(f"{person}/change/", f"{person}/adjust-credits/", f"{person}/password/", "accounts/user/add/"),
+        *(f"{person}/change/", f"{person}/adjust-credits/", f"{person}/grant-credits/"),
+        *(f"{person}/password/", "accounts/user/add/"),
         *(f"accounts/apikey/{key.pk}/change/", f"accounts/apikey/{key.pk}/revoke/", f"{person}/history/"),
         f"conversations/conversation/{chat.pk}/change/",
         f"conversations/conversation/{chat.pk}/messages/",
