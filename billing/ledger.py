@@ -11,10 +11,11 @@ trigger, and a statement that would break a rule is refused, whoever sends it.
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
@@ -37,12 +38,12 @@ def locked_wallet_of(user: User) -> Account:
 
     What has expired in it is booked first, so what it has available can be spent.
     """
-    due = Lot.objects.filter(account=OuterRef("pk"), remaining__gt=0, expires_at__lte=Now())
-    try:
-        wallet = Account.objects.select_for_update().annotate(due=Exists(due)).get(user=user)
-    except Account.DoesNotExist:
+    row = _locking_row(LOCK_OF_PERSON, {"user": user.pk})
+    if row is None:
         return _open_wallet(user)
-    if wallet.due:
+    *fields, due = row
+    wallet = Account.from_db(connection.alias, ACCOUNT_FIELDS, fields)
+    if due:
         expire(wallet)
     return wallet
 
@@ -54,16 +55,19 @@ def wallet_holding(hold_id: uuid.UUID) -> Account:
 
 def locked_wallet_holding(hold_id: uuid.UUID) -> Account:
     """`wallet_holding`, locked until the transaction ends."""
-    return Account.objects.select_for_update().get(holds=hold_id)
+    row = _locking_row(LOCK_OF_HOLD, {"hold": hold_id})
+    if row is None:
+        raise Account.DoesNotExist(f"there is no hold {hold_id}")
+    return Account.from_db(connection.alias, ACCOUNT_FIELDS, row)
 
 
 def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int) -> Hold:
     """Set `amount` aside on a locked wallet, or raise InsufficientCredits."""
     if amount > wallet.available:
         raise InsufficientCredits(available=wallet.available, needed=amount)
-    made = Hold.objects.create(id=hold_id, account=wallet, amount=amount)
+    made = _row(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount})
     wallet.held += amount
-    return made
+    return Hold.from_db(connection.alias, HOLD_FIELDS, made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +84,22 @@ def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
     What goes beyond the hold is the house's, booked as an overrun. A price of 0 releases the hold. A hold ends
     once: HoldEnded otherwise.
     """
-    held = _end(wallet, hold_id, Hold.State.SETTLED if price else Hold.State.RELEASED)
-    charged = min(price, held.amount)
-    if charged:
-        _post(
-            key=f"charge:{hold_id}",
-            kind=Transfer.Kind.CHARGE,
-            debit=wallet,
-            credit=house(Account.Kind.USAGE),
-            amount=charged,
-            hold=held,
-        )
-    if price > charged:
-        _post(
-            key=f"overrun:{hold_id}",
-            kind=Transfer.Kind.OVERRUN,
-            debit=house(Account.Kind.OVERRUNS),
-            credit=house(Account.Kind.USAGE),
-            amount=price - charged,
-            hold=held,
-        )
+    ended = _row(
+        SETTLE,
+        {
+            "hold": hold_id,
+            "wallet": wallet.pk,
+            "balance": wallet.balance,
+            "price": price,
+            "usage": house(Account.Kind.USAGE).pk,
+            "overruns": house(Account.Kind.OVERRUNS).pk,
+        },
+    )
+    if ended is None:
+        raise HoldEnded(f"hold {hold_id} has ended before")
+    held, charged = ended
+    wallet.held -= held
+    wallet.balance -= charged
     return Settlement(charged=charged, overrun=price - charged)
 
 
@@ -250,15 +250,17 @@ def _open_wallet(user: User) -> Account:
     return wallet
 
 
-def _end(wallet: Account, hold_id: uuid.UUID, state: Hold.State) -> Hold:
-    ended = Hold.objects.filter(pk=hold_id, account=wallet, state=Hold.State.PENDING).update(
-        state=state, ended_at=Now()
-    )
-    if not ended:
-        raise HoldEnded(f"hold {hold_id} has ended before")
-    held = Hold.objects.get(pk=hold_id)
-    wallet.held -= held.amount
-    return held
+def _locking_row(statement: str, values: dict[str, Any]) -> Any:
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("a wallet is locked until a transaction ends: begin one")
+    return _row(statement, values)
+
+
+def _row(statement: str, values: dict[str, Any]) -> Any:
+    """The one row that the statement gives, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchone()
 
 
 def _post(
@@ -306,3 +308,51 @@ def _post(
     if balance_after is not None:
         wallet.balance = balance_after
     return made
+
+
+# --- What every turn sends ----------------------------------------------------------------------------------
+#
+# A turn takes two transactions, each of which locks the wallet and then does its step: one statement for each. They
+# are written out because they bound how many turns a database serves, and how long the other turns of a busy wallet
+# wait: the ORM would need seven, and more time to build them than PostgreSQL takes to answer.
+
+ACCOUNT_FIELDS = [field.attname for field in Account._meta.concrete_fields]
+HOLD_FIELDS = [field.attname for field in Hold._meta.concrete_fields]
+
+LOCK_OF_PERSON = f"""
+    SELECT {", ".join(f"account.{name}" for name in ACCOUNT_FIELDS)}, EXISTS (
+        SELECT FROM billing_lot
+        WHERE account_id = account.id AND remaining > 0 AND expires_at <= statement_timestamp()
+    )
+    FROM billing_account account WHERE user_id = %(user)s FOR UPDATE
+"""  # noqa: S608  the names of our own columns
+
+LOCK_OF_HOLD = f"""
+    SELECT {", ".join(f"account.{name}" for name in ACCOUNT_FIELDS)}
+    FROM billing_account account JOIN billing_hold hold ON hold.account_id = account.id
+    WHERE hold.id = %(hold)s FOR UPDATE OF account
+"""  # noqa: S608  the names of our own columns
+
+HOLD = f"""
+    INSERT INTO billing_hold (id, account_id, amount, state) VALUES (%(hold)s, %(wallet)s, %(amount)s, 'pending')
+    RETURNING {", ".join(HOLD_FIELDS)}
+"""  # noqa: S608  the names of our own columns
+
+# Its parts see the hold as it was before; the triggers come after them all and see it ended.
+SETTLE = """
+    WITH ended AS (
+        UPDATE billing_hold
+        SET state = CASE %(price)s WHEN 0 THEN 'released' ELSE 'settled' END, ended_at = statement_timestamp()
+        WHERE id = %(hold)s AND account_id = %(wallet)s AND state = 'pending'
+        RETURNING id, amount, LEAST(amount, %(price)s) AS charged
+    ), booked AS (
+        INSERT INTO billing_transfer
+            (key, kind, debit_id, credit_id, amount, balance_after, hold_id, reason, made_by)
+        SELECT 'charge:' || id, 'charge', %(wallet)s, %(usage)s, charged, %(balance)s - charged, id, '', ''
+        FROM ended WHERE charged <> 0
+        UNION ALL
+        SELECT 'overrun:' || id, 'overrun', %(overruns)s, %(usage)s, %(price)s - charged, NULL, id, '', ''
+        FROM ended WHERE charged < %(price)s
+    )
+    SELECT amount, charged FROM ended
+"""
