@@ -1,4 +1,4 @@
-"""From the packs on a page to Stripe's payment page."""
+"""From the offers on a page to Stripe's payment page."""
 
 import uuid
 from dataclasses import dataclass
@@ -8,12 +8,42 @@ from decimal import Decimal
 from django.db.models.functions import Now
 
 from accounts.models import User
-from billing import stripe_gateway
 from billing.credits import CREDITS_PER_USD, to_microcredits
+from billing.customers import customer_of
 from billing.models import Order, Pack
+from billing.stripe_gateway import create_checkout
 
 # Two clicks on one button are this close together; later the same button is another purchase.
 SAME_CLICK = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What somebody chose: so many microcredits for so much, as a pack or as an amount of their choice."""
+
+    pack: Pack | None
+    credits_microcredits: int
+    amount_cents: int
+    currency: str
+
+    @classmethod
+    def of_pack(cls, pack: Pack) -> "Purchase":
+        return cls(
+            pack=pack,
+            credits_microcredits=to_microcredits(pack.credits),
+            amount_cents=pack.price_cents,
+            currency=pack.currency,
+        )
+
+    @classmethod
+    def of_amount(cls, amount_cents: int) -> "Purchase":
+        """Credits at par for US cents."""
+        return cls(
+            pack=None,
+            credits_microcredits=to_microcredits(Decimal(amount_cents * CREDITS_PER_USD) / 100),
+            amount_cents=amount_cents,
+            currency="usd",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +61,38 @@ def offer(pack: Pack) -> Offer:
 
 
 def open_checkout(
-    *, user: User, pack: Pack, order_id: uuid.UUID | None, success_url: str, cancel_url: str
+    *,
+    user: User,
+    purchase: Purchase,
+    order_id: uuid.UUID | None,
+    keeps_card: bool = False,
+    success_url: str,
+    cancel_url: str,
 ) -> str:
-    """The URL at which `user` pays for `pack`; PaymentUnavailable when Stripe cannot open one.
+    """The URL at which `user` pays for `purchase`; PaymentUnavailable when Stripe cannot open one.
 
     The order is stored before Stripe hears of it: what it says is what will be credited. `order_id` comes
-    with the button, so that a double click opens one checkout and not two.
+    with the button, so that a double click opens one checkout and not two. `keeps_card`: the buyer lets Stripe keep
+    what they pay with for automatic top-ups.
     """
-    order = _order(user, pack, order_id)
-    session_id, url = stripe_gateway.create_checkout(
-        order, email=user.email, success_url=success_url, cancel_url=cancel_url
+    customer = customer_of(user)
+    order = _order(user, purchase, order_id, keeps_card)
+    session_id, url = create_checkout(
+        order, customer=customer, success_url=success_url, cancel_url=cancel_url
     )
     Order.objects.filter(pk=order.pk, stripe_session=None).update(stripe_session=session_id)
     return url
 
 
-def _order(user: User, pack: Pack, order_id: uuid.UUID | None) -> Order:
+def _order(user: User, purchase: Purchase, order_id: uuid.UUID | None, keeps_card: bool) -> Order:
     """The order of this button if it was just pressed, or a new one."""
     facts = {
         "user": user,
-        "pack": pack,
-        "credits_microcredits": to_microcredits(pack.credits),
-        "amount_cents": pack.price_cents,
-        "currency": pack.currency,
+        "pack": purchase.pack,
+        "credits_microcredits": purchase.credits_microcredits,
+        "amount_cents": purchase.amount_cents,
+        "currency": purchase.currency,
+        "keeps_card": keeps_card,
     }
     if order_id is not None:
         order, made = Order.objects.get_or_create(id=order_id, defaults=facts)

@@ -37,5 +37,24 @@ class PaymentUnavailable(BillingError):
     code = "unavailable"
 
 
+class RequestRefused(PaymentUnavailable):
+    """Stripe was reached and did not accept what was asked: asking again will not help."""
+
+
+class PaymentRefused(BillingError):
+    """A bank did not let a payment through; `reason` is Stripe's word for why, `payment` Stripe's id of it, if any."""
+
+    code = "payment_refused"
+
+    def __init__(self, *, reason: str, payment: str = "") -> None:
+        super().__init__("Your bank did not let this payment through. Nothing was charged.")
+        self.reason = reason
+        self.payment = payment
+
+
+class SubscriptionRefused(BillingError):
+    """What was asked of a subscription does not go with what it is now; nothing was changed."""
+
+
 class EventRejected(BillingError):
     """A webhook call is not a genuine event of Stripe's that we understand; nothing was changed."""

@@ -1,29 +1,181 @@
-"""What people send to buy credits."""
+"""What people send to buy credits, to subscribe, and to have themselves topped up."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.conf import settings
 
-from billing.models import Pack
+from billing.checkout import Purchase
+from billing.credits import to_microcredits
+from billing.models import Pack, Plan
+from billing.templatetags.credits import money
+
+# A balance that is always below it would be topped up until the cap each month.
+HIGHEST_THRESHOLD = Decimal(100_000)
+HIGHEST_CAP = Decimal(100_000)
 
 
-class CheckoutForm(forms.Form):
-    """One pack on sale. `order` is the id that the button was made with, so that a double click buys once."""
+def cents(dollars: Decimal) -> int:
+    return int(dollars.scaleb(2))
+
+
+def in_words(dollars: Decimal) -> str:
+    return money(cents(dollars), "usd")
+
+
+def _dollars(words: dict[str, str] | None = None, **kwargs: Any) -> forms.DecimalField:
+    """A field for an amount of US dollars with its cents; `words` for what else can be wrong with it."""
+    wrong = "Write an amount in US dollars, such as 25 or 12.50."
+    return forms.DecimalField(
+        max_digits=12,
+        decimal_places=2,
+        error_messages={
+            "invalid": wrong,
+            "max_decimal_places": "An amount has at most two places after the point.",
+            "max_digits": wrong,
+            "max_whole_digits": wrong,
+            **(words or {}),
+        },
+        **kwargs,
+    )
+
+
+class BillingForm(forms.Form):
+    """A form whose mistakes are told in one sentence."""
+
+    @property
+    def first_error(self) -> str:
+        """What is wrong, in one sentence for the person."""
+        return next(str(error) for errors in self.errors.values() for error in errors)
+
+    def clean_amount(self) -> Decimal | None:
+        """An amount within what this site sells at once."""
+        amount: Decimal | None = self.cleaned_data["amount"]
+        if amount is not None and amount < settings.TOPUP_MINIMUM:
+            raise forms.ValidationError(f"The least you can buy is {in_words(settings.TOPUP_MINIMUM)}.")
+        if amount is not None and amount > settings.TOPUP_MAXIMUM:
+            raise forms.ValidationError(
+                f"The most you can buy at once is {in_words(settings.TOPUP_MAXIMUM)}."
+            )
+        return amount
+
+
+class CheckoutForm(BillingForm):
+    """One pack on sale, or an amount of choice.
+
+    `order` is the id that the button was made with, so that a double click buys once.
+    """
 
     pack = forms.ModelChoiceField(
         Pack.objects.none(),
-        error_messages={
-            "required": "Choose a pack of credits.",
-            "invalid_choice": "This pack is not on sale. Choose one of those below.",
-        },
+        required=False,
+        error_messages={"invalid_choice": "This pack is not on sale. Choose one of those below."},
     )
+    amount = _dollars(required=False)
     order = forms.UUIDField(required=False, error_messages={"invalid": "Reload this page and choose again."})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["pack"].queryset = Pack.objects.filter(on_sale=True)  # type: ignore[attr-defined]
 
+    def clean(self) -> dict[str, Any]:
+        found = self.cleaned_data
+        if not self.errors and bool(found.get("pack")) == (found.get("amount") is not None):
+            raise forms.ValidationError(
+                "Choose a pack of credits or an amount, not both."
+                if found.get("pack")
+                else "Choose a pack of credits."
+                if "amount" not in self.data
+                else "Write an amount in US dollars, such as 25 or 12.50."
+            )
+        return found
+
     @property
-    def first_error(self) -> str:
-        """What is wrong, in one sentence for the person."""
-        return next(str(error) for errors in self.errors.values() for error in errors)
+    def purchase(self) -> Purchase:
+        pack: Pack | None = self.cleaned_data["pack"]
+        return Purchase.of_pack(pack) if pack else Purchase.of_amount(cents(self.cleaned_data["amount"]))
+
+
+class PlanForm(BillingForm):
+    """One plan on sale."""
+
+    plan = forms.ModelChoiceField(
+        Plan.objects.none(),
+        error_messages={
+            "required": "Choose a plan.",
+            "invalid_choice": "This plan is not on sale. Choose one of those below.",
+        },
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["plan"].queryset = Plan.objects.filter(on_sale=True)  # type: ignore[attr-defined]
+
+
+class AutoTopUpForm(BillingForm):
+    """Below how many credits to buy what, and for how many dollars a month at most."""
+
+    enabled = forms.BooleanField(required=False)
+    threshold = forms.DecimalField(
+        min_value=0,
+        max_value=HIGHEST_THRESHOLD,
+        max_digits=12,
+        decimal_places=6,
+        error_messages={
+            "required": "Say below how many credits to top up.",
+            "invalid": "Write a number of credits, such as 200.",
+            "min_value": "Credits to top up at cannot be negative.",
+            "max_value": f"The highest balance to top up at is {HIGHEST_THRESHOLD:,} credits.",
+            "max_decimal_places": "Credits have at most six places after the point.",
+            "max_digits": f"The highest balance to top up at is {HIGHEST_THRESHOLD:,} credits.",
+            "max_whole_digits": f"The highest balance to top up at is {HIGHEST_THRESHOLD:,} credits.",
+        },
+    )
+    pack = forms.ModelChoiceField(
+        Pack.objects.none(),
+        required=False,
+        empty_label="an amount of my choice",
+        error_messages={"invalid_choice": "This pack is not on sale. Choose one of those shown."},
+    )
+    amount = _dollars(required=False)
+    monthly_cap = _dollars(
+        {
+            "required": "Say how much a month it may spend at most.",
+            "min_value": "Say how much a month it may spend at most.",
+            "max_value": f"The most it may spend in a month is {in_words(HIGHEST_CAP)}.",
+        },
+        min_value=Decimal("0.01"),
+        max_value=HIGHEST_CAP,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        packs = Pack.objects.filter(on_sale=True, currency="usd")
+        self.fields["pack"].queryset = packs  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        found = self.cleaned_data
+        if self.errors:
+            return found
+        if bool(found["pack"]) == (found["amount"] is not None):
+            raise forms.ValidationError("Choose what to buy: a pack, or an amount of your choice, not both.")
+        if cents(found["monthly_cap"]) < self.purchase.amount_cents:
+            price = money(self.purchase.amount_cents, "usd")
+            raise forms.ValidationError(
+                f"Each top-up costs {price}: let it spend that much a month at least."
+            )
+        return found
+
+    @property
+    def purchase(self) -> Purchase:
+        pack: Pack | None = self.cleaned_data["pack"]
+        return Purchase.of_pack(pack) if pack else Purchase.of_amount(cents(self.cleaned_data["amount"]))
+
+    @property
+    def threshold_microcredits(self) -> int:
+        return to_microcredits(self.cleaned_data["threshold"])
+
+    @property
+    def monthly_cap_cents(self) -> int:
+        return cents(self.cleaned_data["monthly_cap"])

@@ -1,7 +1,7 @@
-"""What is paid is credited: the one way from a payment to credits, run by the webhook and by the return page.
+"""What is paid is credited: the one way from a payment to credits, run by webhooks, by the return page and by top-ups.
 
-Nothing here believes what an event or a browser says. The session is retrieved from Stripe, the credits come
-from our stored order, and however often and from wherever it runs, an order is credited once.
+Nothing here believes what an event or a browser says. The session or payment is retrieved from Stripe, the credits
+come from our stored order, and however often and from wherever it runs, an order is credited once.
 """
 
 from functools import partial
@@ -10,10 +10,12 @@ import structlog
 from django.db import transaction
 from django.db.models.functions import Now
 
+from accounts.models import User
 from accounts.notify import notify
 from billing import ledger, stripe_gateway
-from billing.models import Account, Order
+from billing.models import Account, AutoTopUp, Order
 from billing.stripe_gateway import Session
+from billing.stripe_gateway.payments import Payment
 
 log = structlog.get_logger(__name__)
 
@@ -37,17 +39,19 @@ def apply(session: Session, *, bank_refused: bool = False) -> Order | None:
     found = _order_of(session)
     if found is None:
         return None
-    # The wallet before the order, like everybody who takes both.
-    wallet = ledger.locked_wallet_of(found.user) if found.user else None
-    order = Order.objects.select_for_update().get(pk=found.pk)
+    order, wallet = locked(found)
     if order.state == Order.State.PAID:
         return order
     if order.stripe_session is None:
         # The process died between opening the session and storing it.
         order.stripe_session = session.id
     order.stripe_payment_intent = session.payment_intent
+    order.stripe_invoice = order.stripe_invoice or session.invoice or None
     if session.is_paid:
-        _credit(order, wallet, session)
+        asked = session.amount_total if session.amount_subtotal is None else session.amount_subtotal
+        credit(order, wallet, asked=asked, paid=session.amount_total, currency=session.currency)
+        if order.keeps_card and session.payment_method:
+            _keep_card(order.user, session)
     elif session.status == "expired":
         order.state = Order.State.EXPIRED
     elif bank_refused:
@@ -57,6 +61,62 @@ def apply(session: Session, *, bank_refused: bool = False) -> Order | None:
     order.save()
     order.refresh_from_db()
     return order
+
+
+def apply_payment(payment: Payment) -> Order | None:
+    """The same for a payment made while the person was away; None if it is for no automatic top-up of ours."""
+    if not payment.order_id:
+        return None
+    topups = Order.objects.filter(source=Order.Source.AUTO_TOPUP).select_related("user")
+    found = topups.filter(pk=payment.order_id).first()
+    if found is None:
+        return None
+    order, wallet = locked(found)
+    if order.state == Order.State.PAID:
+        return order
+    order.stripe_payment_intent = payment.id
+    if payment.is_paid:
+        order.failure = ""
+        received = payment.amount_received
+        credit(order, wallet, asked=received, paid=received, currency=payment.currency)
+    elif payment.is_on_its_way:
+        order.state = Order.State.PENDING
+    else:
+        order.state = Order.State.FAILED
+        # It waits for a person, who is away: no other word than for being refused on that account.
+        order.failure = payment.failure or (
+            "authentication_required" if payment.status == "requires_action" else payment.status
+        )
+    order.save()
+    order.refresh_from_db()
+    return order
+
+
+def locked(order: Order) -> tuple[Order, Account | None]:
+    """An order and the wallet of who made it, both locked; no wallet if they are gone."""
+    # The wallet before the order, like everybody who takes both.
+    wallet = ledger.locked_wallet_of(order.user) if order.user else None
+    return Order.objects.select_for_update().get(pk=order.pk), wallet
+
+
+def credit(order: Order, wallet: Account | None, *, asked: int, paid: int, currency: str) -> None:
+    """Credit an order that is paid, which the caller then saves, to a locked wallet.
+
+    `asked` is what Stripe asked for, `paid` what is left of it after a promotion code, in smallest units.
+    """
+    if wallet is None:
+        # They deleted their account between paying and now. The books still show the money taken and the
+        # credits owed, in a wallet of nobody, from which a refund can take them back.
+        wallet = Account.objects.create(kind=Account.Kind.WALLET)
+        log.error("payment of a deleted person: refund it in Stripe", order=str(order.pk))
+    if (asked, currency) != (order.amount_cents, order.currency):
+        log.warning("paid amount differs from the order", order=str(order.pk), asked=asked, currency=currency)
+    order.state = Order.State.PAID
+    order.paid_at = Now()
+    order.paid_cents = paid
+    ledger.purchase(wallet=wallet, order=order)
+    if order.user_id:
+        transaction.on_commit(partial(notify, order.user_id, "balance"), robust=True)
 
 
 def _order_of(session: Session) -> Order | None:
@@ -70,17 +130,8 @@ def _order_of(session: Session) -> Order | None:
     return order
 
 
-def _credit(order: Order, wallet: Account | None, session: Session) -> None:
-    if wallet is None:
-        # They deleted their account between paying and now. The books still show the money taken and the
-        # credits owed, in a wallet of nobody, from which a refund can take them back.
-        wallet = Account.objects.create(kind=Account.Kind.WALLET)
-        log.error("payment of a deleted person: refund it in Stripe", order=str(order.pk))
-    if (session.amount_total, session.currency) != (order.amount_cents, order.currency):
-        log.warning("paid amount differs from the order", order=str(order.pk), paid=session.amount_total)
-    order.state = Order.State.PAID
-    order.paid_at = Now()
-    order.paid_cents = session.amount_total
-    ledger.purchase(wallet=wallet, order=order)
-    if order.user_id:
-        transaction.on_commit(partial(notify, order.user_id, "balance"), robust=True)
+def _keep_card(user: User | None, session: Session) -> None:
+    """What was just paid with in person pays for automatic top-ups from now on: whatever stopped them is over."""
+    AutoTopUp.objects.filter(user=user).update(
+        payment_method=session.payment_method, card=session.card, paused_because=""
+    )

@@ -66,7 +66,7 @@ def checkout(request: HttpRequest) -> HttpResponse:
     try:
         url = open_checkout(
             user=_person(request),
-            pack=form.cleaned_data["pack"],
+            purchase=form.purchase,
             order_id=form.cleaned_data["order"],
             success_url=success_url,
             cancel_url=request.build_absolute_uri(reverse("billing")) + "?cancelled=1",

@@ -361,6 +361,10 @@ if STRIPE_SECRET_KEY and not STRIPE_WEBHOOK_SECRET:
         "STRIPE_WEBHOOK_SECRET is empty: without it anyone could forge a payment. Copy it from Stripe's dashboard."
     )
 
+# US dollars that a person can spend at once on an amount of their choice; Stripe takes no less than half a dollar.
+TOPUP_MINIMUM = number("TOPUP_MINIMUM", "5", least=Decimal("0.5"), places=2)
+TOPUP_MAXIMUM = number("TOPUP_MAXIMUM", "500", least=TOPUP_MINIMUM, places=2)
+
 SIGNUP_CREDITS = number("SIGNUP_CREDITS", "100", places=6)
 TURN_RECONNECT_SECONDS = float(number("TURN_RECONNECT_SECONDS", "10", places=3))
 TURN_CONNECT_SECONDS = float(number("TURN_CONNECT_SECONDS", "5", least=Decimal("0.1"), places=3))

@@ -12,10 +12,10 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from accounts.models import User
-from billing import stripe_gateway
-from billing.checkout import open_checkout
+from billing.checkout import Purchase, open_checkout
 from billing.errors import PaymentUnavailable
 from billing.models import Order, Pack
+from billing.stripe_gateway import client as stripe_client
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing.conftest import GoToCheckout
 from tests.conftest import SignIn
@@ -49,7 +49,7 @@ def test_buying_leads_to_stripes_page(
     session = demo_stripe.api("GET", f"{SESSIONS}/{checkout.session}?expand[]=line_items")
     assert session["client_reference_id"] == session["metadata"]["order"] == str(order.pk)
     assert (session["amount_total"], session["currency"], session["mode"]) == (500, "usd", "payment")
-    assert session["customer_email"] == alice.email
+    assert session["customer"] == alice.stripe_customer.stripe_id
     assert session["invoice_creation"]["enabled"] is True
     assert session["expires_at"] == int((order.created_at + timedelta(hours=1)).timestamp())
     assert session["success_url"] == f"{stack.url}/billing/return/?session_id={{CHECKOUT_SESSION_ID}}"
@@ -181,7 +181,7 @@ def test_stripe_away_costs_nothing_and_the_same_button_works_later(
 ) -> None:
     browser = sign_in(alice)
     form = {"pack": starter.pk, "order": str(uuid.uuid4())}
-    demo_stripe.api_faults(status=500, times=4)
+    demo_stripe.api_faults(path=SESSIONS, status=500, times=4)
 
     answer = browser.post("/billing/checkout/", data=form)
 
@@ -196,11 +196,15 @@ def test_stripe_away_costs_nothing_and_the_same_button_works_later(
 def test_a_stripe_that_hangs_is_given_up_on(
     alice: User, demo_stripe: DemoStripe, starter: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stripe_gateway, "TIMEOUT_SECONDS", (0.2, 0.2))
-    demo_stripe.api_faults(hang_seconds=2, times=4)
+    monkeypatch.setattr(stripe_client, "TIMEOUT_SECONDS", (0.2, 0.2))
+    demo_stripe.api_faults(path=SESSIONS, hang_seconds=2, times=4)
     with pytest.raises(PaymentUnavailable, match="cannot be reached"):
         open_checkout(
-            user=alice, pack=starter, order_id=None, success_url="http://x.test/", cancel_url="http://x.test/"
+            user=alice,
+            purchase=Purchase.of_pack(starter),
+            order_id=None,
+            success_url="http://x.test/",
+            cancel_url="http://x.test/",
         )
     assert len(demo_stripe.requests(SESSIONS)) == 4
 
@@ -208,7 +212,7 @@ def test_a_stripe_that_hangs_is_given_up_on(
 def test_a_lost_answer_opens_no_second_session(
     alice: User, go_to_checkout: GoToCheckout, demo_stripe: DemoStripe
 ) -> None:
-    demo_stripe.api_faults(lose_answer=True)
+    demo_stripe.api_faults(path=SESSIONS, lose_answer=True)
     checkout = go_to_checkout(alice)
     assert len(demo_stripe.requests(SESSIONS)) == 2
     sessions = demo_stripe.api("GET", f"{SESSIONS}?limit=100")["data"]

@@ -1,0 +1,154 @@
+"""Checkout: Stripe's pages on which a person pays once, or subscribes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from billing.credits import to_credits
+from billing.errors import PaymentUnavailable
+from billing.models import Customer, Order, Plan, PlanCheckout
+from billing.models.plans import CHECKOUT_LASTS
+from billing.stripe_gateway.client import ask, client, our_id
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A Checkout session as it is at Stripe now.
+
+    `status` is open, complete or expired; `payment_status` is paid, unpaid or no_payment_required. `order_id`
+    is the one that we gave it, or empty: a session that we did not open, as of a Payment Link, has none. The same
+    goes for `plan_checkout_id`. `payment_method` and `card` are there if Stripe keeps what was paid with for later.
+    """
+
+    id: str
+    status: str
+    payment_status: str
+    order_id: str
+    payment_intent: str
+    amount_total: int
+    currency: str
+    amount_subtotal: int | None = None
+    plan_checkout_id: str = ""
+    subscription: str = ""
+    invoice: str = ""
+    payment_method: str = ""
+    card: str = ""
+
+    @property
+    def is_paid(self) -> bool:
+        # A promotion code can take the whole price away: then nothing is owed and the goods are still due.
+        return self.payment_status in {"paid", "no_payment_required"}
+
+
+def create_checkout(
+    order: Order, *, customer: Customer, success_url: str, cancel_url: str
+) -> tuple[str, str]:
+    """Open a hosted payment page for a stored order: (session id, its URL). PaymentUnavailable if that fails.
+
+    Asking again for the same order, at once or after a lost answer, gives the same session. `success_url` is
+    sent with `{CHECKOUT_SESSION_ID}` in it, which Stripe fills in.
+    """
+    order_id = str(order.id)
+    # Refunds and disputes are told of payments, not of sessions: this leads them back to the order.
+    payment: dict[str, Any] = {"metadata": {"order": order_id}}
+    if order.keeps_card:
+        payment["setup_future_usage"] = "off_session"
+    params: Any = {
+        "mode": "payment",
+        "client_reference_id": order_id,
+        "customer": customer.stripe_id,
+        "metadata": {"order": order_id},
+        "payment_intent_data": payment,
+        "invoice_creation": {"enabled": True},
+        "allow_promotion_codes": True,
+        "line_items": [
+            {
+                "quantity": 1,
+                "price_data": {
+                    "currency": order.currency,
+                    "unit_amount": order.amount_cents,
+                    "product_data": {
+                        "name": f"{to_credits(order.credits_microcredits).normalize():,f} credits"
+                    },
+                },
+            }
+        ],
+        "success_url": success_url,
+        "cancel_url": cancel_url,
+        "expires_at": int((order.created_at + CHECKOUT_LASTS).timestamp()),
+    }
+    return _open(params, key=f"checkout:{order_id}")
+
+
+def create_plan_checkout(
+    checkout: PlanCheckout, plan: Plan, *, customer: Customer, success_url: str, cancel_url: str
+) -> tuple[str, str]:
+    """The same for a plan whose price Stripe knows: who pays there has a subscription."""
+    checkout_id = str(checkout.id)
+    params: Any = {
+        "mode": "subscription",
+        "client_reference_id": checkout_id,
+        "customer": customer.stripe_id,
+        "metadata": {"plan_checkout": checkout_id},
+        # What Stripe tells of the subscription and its invoices leads back to who began it.
+        "subscription_data": {"metadata": {"plan_checkout": checkout_id}},
+        "allow_promotion_codes": True,
+        "line_items": [{"quantity": 1, "price": plan.stripe_price}],
+        "success_url": success_url,
+        "cancel_url": cancel_url,
+        "expires_at": int((checkout.created_at + CHECKOUT_LASTS).timestamp()),
+    }
+    return _open(params, key=f"subscribe:{checkout_id}")
+
+
+def expire_session(session_id: str) -> None:
+    """Close a page on which nobody has paid yet. RequestRefused if it is closed already, paid or not."""
+    ask(lambda: client().v1.checkout.sessions.expire(session_id))
+
+
+def retrieve_session(session_id: str) -> Session:
+    """The session as Stripe has it now; PaymentUnavailable if it cannot be had."""
+    if not session_id:
+        raise PaymentUnavailable("Stripe did not say which checkout this is.")
+    params: Any = {"expand": ["payment_intent.payment_method"]}
+    found = ask(lambda: client().v1.checkout.sessions.retrieve(session_id, params)).to_dict()
+    if found.get("id") != session_id:
+        raise PaymentUnavailable("Stripe answered with another checkout than was asked for.")
+    payment = found.get("payment_intent") or {}
+    kept = (payment.get("payment_method") or {}) if payment.get("setup_future_usage") == "off_session" else {}
+    return Session(
+        id=session_id,
+        status=found.get("status") or "",
+        payment_status=found.get("payment_status") or "",
+        order_id=_named(found, "order"),
+        payment_intent=payment.get("id") or "",
+        amount_total=found.get("amount_total") or 0,
+        currency=found.get("currency") or "",
+        amount_subtotal=found.get("amount_subtotal"),
+        plan_checkout_id=_named(found, "plan_checkout"),
+        subscription=found.get("subscription") or "",
+        invoice=found.get("invoice") or "",
+        payment_method=kept.get("id") or "",
+        card=card_label(kept),
+    )
+
+
+def card_label(method: dict[str, Any]) -> str:
+    """What its owner knows a payment method by, such as "Visa 4242"; empty for none."""
+    kind = str(method.get("type") or "")
+    details = method.get(kind) or {}
+    name = details.get("brand") or details.get("bank_name") or kind.replace("_", " ")
+    return f"{str(name).title()} {details.get('last4') or ''}".strip()[:60]
+
+
+def _open(params: Any, *, key: str) -> tuple[str, str]:
+    made = ask(lambda: client().v1.checkout.sessions.create(params, {"idempotency_key": key}))
+    if not made.url:
+        raise PaymentUnavailable("This checkout is over. Choose once more.")
+    return made.id, made.url
+
+
+def _named(session: dict[str, Any], kind: str) -> str:
+    # Whoever follows a Payment Link can set its client_reference_id in the URL, and so name an order while
+    # paying for something cheaper. Metadata only we can set.
+    named = our_id(session.get("metadata"), kind)
+    return named if named == session.get("client_reference_id") else ""

@@ -1,0 +1,84 @@
+"""How the API is asked, and what its refusals mean here."""
+
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import stripe
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from billing.errors import PaymentRefused, PaymentUnavailable, RequestRefused
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+# A person waits for the answer: connect and read, for each of the attempts.
+TIMEOUT_SECONDS = (3.0, 8.0)
+RETRIES = 3
+
+
+def client() -> stripe.StripeClient:
+    """The account that the settings name; PaymentUnavailable if they name none."""
+    if not settings.STRIPE_SECRET_KEY:
+        raise PaymentUnavailable("Buying credits is switched off on this site.")
+    return _client_for(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_BASE, TIMEOUT_SECONDS)
+
+
+@lru_cache(maxsize=4)
+def _client_for(key: str, base: str, timeout: tuple[float, float]) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": base},
+        max_network_retries=RETRIES,
+        http_client=stripe.RequestsClient(timeout=timeout),
+    )
+
+
+def ask(call: Callable[[], T]) -> T:
+    """Make one call of the API. Errors have a sentence for the person.
+
+    PaymentRefused: a bank said no. RequestRefused: Stripe did, and would again. Otherwise PaymentUnavailable: what was
+    asked for may have been done all the same.
+    """
+    # It may take half a minute: meanwhile somebody else can use this thread's database connection.
+    if not connection.in_atomic_block:
+        connection.close()
+    try:
+        return call()
+    except stripe.CardError as error:
+        log.info("payment refused", code=error.code, stripe_request=error.request_id)
+        raise PaymentRefused(reason=error.code or "card_declined", payment=_payment_in(error)) from error
+    except stripe.StripeError as error:
+        log.error(
+            "stripe call failed",
+            error=type(error).__name__,
+            status=error.http_status,
+            code=error.code,
+            stripe_request=error.request_id,
+        )
+        if isinstance(error, stripe.APIConnectionError | stripe.APIError | stripe.RateLimitError):
+            raise PaymentUnavailable(
+                "Stripe, which takes the payments, cannot be reached now. Nothing was charged; try again soon."
+            ) from error
+        raise RequestRefused(
+            "Stripe, which takes the payments, did not accept this. Nothing was charged."
+        ) from error
+
+
+def our_id(metadata: dict[str, Any] | None, kind: str) -> str:
+    """The UUID that we put into an object's metadata as its `kind`; empty if we did not, whoever else did."""
+    try:
+        return str(uuid.UUID((metadata or {}).get(kind) or ""))
+    except ValueError:
+        return ""
+
+
+def _payment_in(error: stripe.CardError) -> str:
+    """The id of the payment that was refused, or empty."""
+    body: dict[str, Any] = error.json_body if isinstance(error.json_body, dict) else {}
+    payment = (body.get("error") or {}).get("payment_intent") or {}
+    return str(payment.get("id") or "")
