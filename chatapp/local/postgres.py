@@ -13,10 +13,10 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import psutil
 
@@ -53,7 +53,7 @@ class PostgresServer(Program):
         self.password = _kept_password(directory / "postgres-password")
         super().__init__(
             "postgres",
-            [str(self._binary("postgres")), "-D", str(self.data), *self._options()],
+            [str(self.binary("postgres")), "-D", str(self.data), *self._options()],
             mark=mark,
             env={"PATH": os.defpath, "LC_ALL": "C"},
             output=self.log,
@@ -88,7 +88,8 @@ class PostgresServer(Program):
         note = _postmaster_note(self.data)
         return note[:1] == [str(self.pid)] and note[7:8] == ["ready"]
 
-    def _binary(self, name: str) -> Path:
+    def binary(self, name: str) -> Path:
+        """One of PostgreSQL's programs, such as `pgbench`."""
         return self.wheel / PACKAGE / f"pginstall{MAJOR}" / "bin" / name
 
     def _options(self) -> list[str]:
@@ -111,7 +112,7 @@ class PostgresServer(Program):
         """Make the cluster and its database beside `data` and put it in place whole: half of one is never used."""
         unfinished = self.directory / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        with NamedTemporaryFile("w", dir=self.directory) as password:
+        with tempfile.NamedTemporaryFile("w", dir=self.directory) as password:
             password.write(self.password)
             password.flush()
             if self.user is not None:
@@ -131,7 +132,7 @@ class PostgresServer(Program):
     def _run(self, program: str, *arguments: str, feed: str = "") -> None:
         try:
             subprocess.run(
-                [str(self._binary(program)), *arguments],
+                [str(self.binary(program)), *arguments],
                 check=True,
                 input=feed,
                 capture_output=True,
@@ -168,6 +169,16 @@ def directory_for(local: Path) -> Path:
     _make_folder(outside)
     theirs.write_text(ours.read_text())
     return outside
+
+
+def temporary_folder(prefix: str) -> Path:
+    """A new folder in which PostgreSQL can work, also root's, which runs as another user."""
+    for parent in (Path(tempfile.gettempdir()), Path("/var/tmp")):  # noqa: S108
+        if os.geteuid() != 0 or others_reach(parent):
+            made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            made.chmod(0o711)
+            return made
+    raise LocalError("No folder for temporary files that other users can reach: set TMPDIR to one.")
 
 
 def others_reach(folder: Path) -> bool:
