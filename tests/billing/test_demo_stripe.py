@@ -332,6 +332,20 @@ def test_a_kill_loses_no_subscription_and_no_refund(process: Process) -> None:
     assert demo.dispute_becomes(dispute["id"], "won")["status"] == "won"
 
 
+def test_what_a_kill_cut_short_has_not_happened(process: Process) -> None:
+    sessions = process.client.v1.checkout.sessions
+    kept = sessions.create(order())
+    process.end(signal.SIGKILL)
+    with process.state.open("a") as file:
+        file.write('{"sessions": {"cs_half": {"id": "cs_h')
+    process.start()
+    assert [row.id for row in sessions.list().data] == [kept.id]
+    other = sessions.create(order())
+    process.end(signal.SIGKILL)
+    process.start()
+    assert [row.id for row in sessions.list().data] == [other.id, kept.id]
+
+
 def test_a_bank_answers_in_time(own: Own, endpoint: Endpoint) -> None:
     own.demo.bank_answers_after(0)
     session = own.client.v1.checkout.sessions.create(order())

@@ -288,6 +288,17 @@ def test_a_renewal_meets_the_card_as_it_is(own: Own, subscription: stripe.Subscr
     assert (ended.status, ended.cancellation_details.reason) == ("canceled", "payment_failed")
 
 
+def test_without_a_card_a_renewal_is_not_paid(own: Own, subscription: stripe.Subscription) -> None:
+    own.client.v1.payment_methods.detach(str(subscription.default_payment_method))
+    own.demo.renew(subscription.id)
+    assert now_is(own, subscription).status == "past_due"
+    invoice = latest_invoice(own, subscription)
+    assert invoice.status == "open"
+    own.demo.add_card(str(subscription.customer))
+    own.demo.pay_invoice(invoice.id)
+    assert now_is(own, subscription).status == "active"
+
+
 # --- It changes
 
 

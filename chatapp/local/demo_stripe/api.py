@@ -85,7 +85,6 @@ async def _answer(shop: Shop, handler: Handler, request: web.Request) -> web.Str
                 "body": json.dumps(body),
                 "by": request_id,
             }
-            shop.save()
             return web.json_response(body, status=status, headers=headers)
         if before["fingerprint"] != fingerprint:
             raise Refusal(

@@ -129,9 +129,9 @@ def _lookup_key(shop: Shop, asked: Params, *, of: str | None = None) -> str | No
 
 def _free(shop: Shop, lookup_key: str | None) -> None:
     """The key will be another price's."""
-    for price in shop.records.prices.values():
+    for id, price in shop.records.prices.items():
         if lookup_key and price["lookup_key"] == lookup_key:
-            price["lookup_key"] = None
+            shop.find("price", id)["lookup_key"] = None
 
 
 def _made(shop: Shop, rows: dict[str, Json], kind: str, made: Json) -> Json:

@@ -84,7 +84,6 @@ def open_portal(shop: Shop, id: str, asked: Params) -> Json:
         locale=locale,
     )
     shop.records.portals[made["id"]] = made
-    shop.save()
     return made
 
 

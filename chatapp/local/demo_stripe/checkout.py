@@ -31,7 +31,6 @@ def open_session(shop: Shop, *, items: list[Json], plan: Json, expires_at: int, 
     shop.records.line_items[id] = items
     shop.records.session_plans[id] = plan
     shop.at(expires_at, _expire_when_due, id)
-    shop.save()
     return session
 
 
@@ -63,7 +62,6 @@ def go_on(shop: Shop) -> None:
 def apply_code(shop: Shop, id: str, typed: str) -> Json:
     session = _being_paid(shop, id)
     promotions.apply(session, shop.records.line_items[id], typed)
-    shop.save()
     return session
 
 

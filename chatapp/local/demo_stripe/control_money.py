@@ -69,7 +69,6 @@ def add_card(shop: Shop, id: str, asked: Json) -> Json:
     card = cards.add(shop, id)
     if default:
         cards.make_default(shop, shop.find("customer", id), card["id"])
-        shop.save()
     return card
 
 

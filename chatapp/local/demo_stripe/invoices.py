@@ -44,7 +44,10 @@ def issue(
 
 
 def collect(shop: Shop, invoice: Json, method: Json | None, *, outcome: str) -> None:
-    """Charge an open invoice: `paid`, `failed` (the card is declined) or `action_required`."""
+    """Charge an open invoice: `paid`, `failed` (the card is declined) or `action_required`.
+
+    A customer without a card fails whatever the outcome was to be.
+    """
     if invoice["status"] != "open":
         raise Refusal(400, f"Invoice {invoice['id']} is {invoice['status']}.")
     if outcome not in OUTCOMES:
@@ -55,7 +58,9 @@ def collect(shop: Shop, invoice: Json, method: Json | None, *, outcome: str) -> 
         return
     method = method or cards.default_of(shop, invoice["customer"])
     if method is None:
-        raise Refusal(400, "This customer has no attached payment source or default payment method.")
+        invoice["next_payment_attempt"] = now() + RETRY_SECONDS
+        shop.emit("invoice.payment_failed", invoice)
+        return
     payment = _payment_of(shop, invoice, method)
     intent = shop.find("payment_intent", payment["payment"]["payment_intent"])
     intent.update(payment_method=method["id"], payment_method_types=[method["type"]])

@@ -38,7 +38,7 @@ def _act(shop: Shop, customer: str, action: str, subscription: str) -> None:
         card = cards.add(shop, customer, last4=SECOND_CARD)
         cards.make_default(shop, shop.find("customer", customer), card["id"])
         for row in _subscriptions(shop, customer):
-            row["default_payment_method"] = card["id"]
+            shop.find("subscription", row["id"])["default_payment_method"] = card["id"]
         shop.emit("customer.updated", shop.find("customer", customer))
     elif subscription not in {row["id"] for row in _subscriptions(shop, customer)}:
         raise Refusal(400, "There is no such subscription.")

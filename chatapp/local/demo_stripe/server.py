@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.typedefs import Handler
 
 from chatapp.local.demo_stripe import (
     api,
@@ -71,10 +72,17 @@ def application(options: Options) -> web.Application:
         yield
         await deliveries.close()
 
+    @web.middleware
+    async def in_steps(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        finally:
+            shop.keep()
+
     async def healthz(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    app = web.Application(middlewares=[api_faults(control), refusals_as_json])
+    app = web.Application(middlewares=[api_faults(control), refusals_as_json, in_steps])
     app.cleanup_ctx.append(live)
     app.add_routes([web.get("/healthz", healthz), *control.routes()])
     for part in (hosted_page, portal_page, invoice_page, api):

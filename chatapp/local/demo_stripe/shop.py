@@ -31,6 +31,7 @@ class Shop:
         self.file = file
         self.records = Records()
         self._announce = announce
+        self._untold: list[Json] = []
         if file:
             self.records.read(file)
 
@@ -40,10 +41,12 @@ class Shop:
             if event["pending_webhooks"]:
                 self._announce(event)
 
-    def save(self) -> None:
-        self.records.forget_the_oldest()
-        if self.file:
-            self.records.write(self.file)
+    def keep(self) -> None:
+        """At the end of each step, before anybody is answered: save what it changed, and send its events."""
+        self.records.write(self.file)
+        untold, self._untold = self._untold, []
+        for event in untold:
+            self._announce(event)
 
     def behave(self) -> None:
         """Every card is good again."""
@@ -53,13 +56,21 @@ class Shop:
 
     def find(self, kind: str, id: str, *, param: str = "id") -> Json:
         """The `customer`, `session`, `payment_intent`, … with this id; Refusal if there is none."""
-        rows: dict[str, Json] = getattr(self.records, f"{kind}s")
-        if id not in rows:
+        found: Json | None = self.records.kinds()[f"{kind}s"].get(id)
+        if found is None:
             raise no_such("checkout.session" if kind == "session" else kind, id, param=param)
-        return rows[id]
+        return found
 
     def at(self, due: float, act: Callable[["Shop", str], None], id: str) -> None:
-        asyncio.get_running_loop().call_later(max(0.0, due - now()), act, self, id)
+        """Have `act` done when it is due, as a step of its own."""
+
+        def step() -> None:
+            try:
+                act(self, id)
+            finally:
+                self.keep()
+
+        asyncio.get_running_loop().call_later(max(0.0, due - now()), step)
 
     # --- Events ------------------------------------------------------------------------------------------
 
@@ -71,7 +82,7 @@ class Shop:
         previous: Json | None = None,
         api_version: str = objects.API_VERSION,
     ) -> Json:
-        """Store an event with a copy of its object as it is now, and have it delivered.
+        """Store an event with a copy of its object as it is now; it is delivered once this step is saved.
 
         `previous` are the values that an update replaced.
         """
@@ -79,19 +90,17 @@ class Shop:
         if previous is not None:
             event["data"]["previous_attributes"] = previous
         self.records.events[event["id"]] = event
-        self.save()
-        self._announce(event)
+        self._untold.append(event)
         return event
 
     def deliver_no_more(self) -> None:
         """Give up what was not answered yet, also after a restart."""
-        for event in self.records.events.values():
-            event["pending_webhooks"] = 0
-        self.save()
+        for id in list(self.records.events):
+            self.records.events[id]["pending_webhooks"] = 0
 
     def delivered(self, id: str) -> None:
         """The endpoint has answered for good: nothing more to deliver, also after a restart."""
         event = self.records.events.get(id)
         if event:
             event["pending_webhooks"] = 0
-            self.save()
+            self.keep()

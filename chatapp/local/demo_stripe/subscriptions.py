@@ -100,6 +100,8 @@ def change(
     subscription = living(shop, id)
     if now_anchored and fail_whole and shop.off_session != "succeeded":
         raise Refusal(402, "Your card was declined.", type="card_error", code=shop.off_session)
+    if default_payment_method:
+        cards.owned(shop, default_payment_method, subscription["customer"], param="default_payment_method")
     before = copy.deepcopy(subscription)
     items = {item["id"]: item for item in subscription["items"]["data"]}
     for item_id, price in prices.items():
@@ -108,7 +110,6 @@ def change(
         name: value for name, value in {**subscription["metadata"], **metadata}.items() if value
     }
     if default_payment_method:
-        cards.owned(shop, default_payment_method, subscription["customer"], param="default_payment_method")
         subscription["default_payment_method"] = default_payment_method
     if cancel_at_period_end is not None:
         _cancel_at_period_end(subscription, cancel_at_period_end)
@@ -219,11 +220,12 @@ def _invoice(
 
 
 def _collect(shop: Shop, subscription: Json, invoice: Json, outcome: str | None) -> None:
-    named = subscription["default_payment_method"]
+    method = shop.find("payment_method", subscription["default_payment_method"])
+    kept = method["customer"] is not None
     outcome = outcome or OUTCOMES.get(shop.off_session, "failed")
-    invoices.collect(shop, invoice, shop.find("payment_method", named) if named else None, outcome=outcome)
+    invoices.collect(shop, invoice, method if kept else None, outcome=outcome)
     if subscription["status"] != "paused":
-        subscription["status"] = "active" if outcome == "paid" else "past_due"
+        subscription["status"] = "active" if invoice["status"] == "paid" else "past_due"
 
 
 def _cancel_at_period_end(subscription: Json, wanted: bool) -> None:
