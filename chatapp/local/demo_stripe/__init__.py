@@ -1,4 +1,4 @@
-"""A stand-in for Stripe: its API as far as this product uses it, a hosted payment page, and signed webhooks.
+"""A stand-in for Stripe: its API as far as this product uses it, its pages for buyers, and signed webhooks.
 
 It speaks HTTP and nothing else, so the real SDK drives it through its base address and the real webhook view
 checks its signatures. No money moves. `/demo/…` makes it misbehave: see control.py.

@@ -48,7 +48,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--webhook-url", required=True, help="where events are delivered")
     parser.add_argument("--webhook-secret", required=True, help="what they are signed with: whsec_…")
     parser.add_argument("--public-url", help="where browsers reach this stand-in; default: its own address")
-    parser.add_argument("--state", type=Path, help="a JSON file that keeps everything over a restart")
+    parser.add_argument("--state", type=Path, help="a file that keeps everything over a restart")
     parser.add_argument("--bank-seconds", type=float, default=8.0, help="how long a bank takes to answer")
     parser.add_argument(
         "--retry-seconds", type=float, default=1.0, help="wait before a failed delivery is repeated"
