@@ -1,7 +1,7 @@
 # Everything a developer types. `make run` and `make test` set the clone up by themselves.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench lock install
+.PHONY: help run test lint lock install
 SHELL := /bin/sh
 
 # The first Python that is new enough, itself and not a virtual environment's; or name one with PYTHON=…
@@ -22,7 +22,7 @@ run: install ## Run Chatapp with everything it needs, until Ctrl-C (HOST=127.0.0
 	@exec $(VENV)/python -m chatapp.local.run --until-parent-ends
 
 test: install ## Every test: units, real PostgreSQL and Valkey, front end, a real browser
-	@$(VENV)/python -m pytest
+	@$(VENV)/python -m pytest -n 2 --dist loadgroup
 	@$(NPM) test --silent
 
 lint: install ## Formatter check, linter, type check, import contract, front-end type check
@@ -31,9 +31,6 @@ lint: install ## Formatter check, linter, type check, import contract, front-end
 	@$(SETTINGS) $(VENV)/mypy
 	@$(VENV)/lint-imports
 	@$(NPM) run --silent check
-
-bench: install ## What it does per second, beside its peers: a table, and benchmarks/results/latest.json (ONLY=ledger)
-	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 lock: install ## Bring the lock files in line with pyproject.toml and package.json
 	@$(PYTHON) -m venv .local/uv && .local/uv/bin/python -m pip install --quiet --upgrade uv

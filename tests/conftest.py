@@ -18,7 +18,7 @@ from allauth.account.models import EmailAddress
 from django.db import connection, connections
 from django.middleware.csrf import _get_new_csrf_string
 from django.test import Client
-from django.test.utils import setup_databases, teardown_databases
+from django.test.utils import override_settings, setup_databases, teardown_databases
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
@@ -44,17 +44,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_uses_browser)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What hands out the tests looks for a browser once, for all its workers."""
+    if servers.only_hands_out_tests(config):
+        os.environ["CHROMIUM_PATH"] = _found_chromium()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Without a browser its tests cannot pass: say so before any test has run."""
     if any(map(_uses_browser, session.items)):
-        try:
-            session.config.stash[chromium_key] = find_chromium()
-        except NoBrowser as error:
-            raise pytest.UsageError(str(error)) from None
+        session.config.stash[chromium_key] = _found_chromium()
+
+
+def _found_chromium() -> str:
+    try:
+        return find_chromium()
+    except NoBrowser as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _uses_browser(item: pytest.Item) -> bool:
     return "browser" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_static_files(django_test_environment: None) -> Iterator[None]:
+    """They are served by the running stack. In this process each new `Client` would look at every one of them."""
+    with override_settings(
+        SERVESTATIC_USE_FINDERS=False, SERVESTATIC_USE_STATIC_ROOT=False, SERVESTATIC_AUTOREFRESH=False
+    ):
+        yield
 
 
 # --- The database

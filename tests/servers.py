@@ -3,10 +3,12 @@
 A pytest plugin (`-p tests.servers`), because they must run before Django reads its settings. Everything lives in a
 temporary folder of its own; nothing of a developer's is read or touched, and nothing is left, even of a run that is
 killed: a reaper waits for that.
+
+With `-n` (pytest-xdist) each worker has servers of its own, to kill as it likes. The process that only hands out the
+tests has the settings too, and starts nothing.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from chatapp.local.environment import without_settings
-from chatapp.local.postgres import PostgresServer, others_reach
+from chatapp.local.postgres import PostgresServer, temporary_folder
 from chatapp.local.process import LocalError, Mark, free_ports, start_reaper
 from chatapp.local.valkey import ValkeyServer
 
@@ -86,30 +88,25 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = START_S
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests() -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     global running
     try:
-        running = Servers(_new_home())
-        running.start()
+        running = Servers(temporary_folder("chatapp-tests-"))
+        if not only_hands_out_tests(early_config):
+            running.start()
     except LocalError as error:
         raise pytest.UsageError(str(error)) from None
     os.environ.clear()
     os.environ.update(running.env)
+    # A worker loads what `-p` names only after Django has read its settings.
+    os.environ["PYTEST_PLUGINS"] = __name__
 
 
 def pytest_unconfigure() -> None:
     running.stop()
 
 
-def _folder_all_users_reach() -> Path:
-    """Where root's PostgreSQL, which runs as another user, can work: every folder above must let it through."""
-    for folder in (Path(tempfile.gettempdir()), Path("/var/tmp")):  # noqa: S108
-        if os.geteuid() != 0 or others_reach(folder):
-            return folder
-    raise LocalError("No folder for temporary files that other users can reach: set TMPDIR to one.")
-
-
-def _new_home() -> Path:
-    home = Path(tempfile.mkdtemp(prefix="chatapp-tests-", dir=_folder_all_users_reach()))
-    home.chmod(0o711)
-    return home
+def only_hands_out_tests(config: pytest.Config) -> bool:
+    """Whether the tests run in workers of this process, not in itself."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    return not is_worker and bool(getattr(config.known_args_namespace, "numprocesses", None))

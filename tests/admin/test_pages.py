@@ -1,17 +1,16 @@
 """The admin as a browser shows it: no error in the console, nothing refused by the policy, nothing cut off."""
 
+import itertools
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
-from django.utils import timezone
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from accounts.models import ApiKey, User
-from chatapp.conversations.models import Conversation
+from chatapp.conversations.models import Conversation, Turn
 from tests.admin.desk import SECRET, conversation, ended_turn
-from tests.billing.books import CREDIT, grant, wallet_of
+from tests.billing.books import CREDIT, wallet_of
 
 LISTS = [
     *("accounts/user/", "accounts/apikey/", "admin/logentry/", "auth/group/"),
@@ -30,54 +29,65 @@ STICKING_OUT = """
 
 
 @pytest.fixture
-def places(committed_db: None, alice: User) -> list[str]:
-    """Every kind of page, with something of alice's on it."""
+def turn(committed_db: None, alice: User) -> Turn:
+    """An answer of alice's, with which there is something of hers on every kind of page."""
     chat = conversation(alice)
     # Ten pages of a list, each of which has its link.
     Conversation.objects.bulk_create(Conversation(user=alice, title="Another") for _ in range(901))
-    turn = ended_turn(alice, conversation=chat)
+    return ended_turn(alice, conversation=chat)
+
+
+def test_every_list_fits_and_works(turn: Turn, operator: User, page_of: Callable[..., Page]) -> None:
+    assert_each_fits_and_works(page_of, operator, ["", *LISTS])
+
+
+def test_every_form_fits_and_works(
+    turn: Turn, alice: User, operator: User, page_of: Callable[..., Page]
+) -> None:
     key, _ = ApiKey.issue(user=alice, name="cron")
-    grant(alice, CREDIT, expires_at=timezone.now() + timedelta(days=30))
     person = f"accounts/user/{alice.pk}"
-    return [
-        *("", *LISTS),
-        *(f"{person}/change/", f"{person}/adjust-credits/", f"{person}/grant-credits/"),
-        *(f"{person}/password/", "accounts/user/add/"),
+    chat = f"conversations/conversation/{turn.conversation_id}"
+    forms = [
+        *(f"{person}/change/", f"{person}/adjust-credits/", f"{person}/password/", "accounts/user/add/"),
         *(f"accounts/apikey/{key.pk}/change/", f"accounts/apikey/{key.pk}/revoke/", f"{person}/history/"),
-        f"conversations/conversation/{chat.pk}/change/",
-        f"conversations/conversation/{chat.pk}/messages/",
+        *(f"{chat}/change/", f"{chat}/messages/"),
         f"conversations/turn/{turn.pk}/change/",
         f"streaming/usagerecord/{turn.pk}/change/",
         f"billing/account/{wallet_of(alice).pk}/change/",
         f"billing/hold/{turn.pk}/change/",
         f"billing/price/{turn.price_id}/change/",
-        *(
-            "billing/price/add/",
-            "billing/pack/add/",
-            "auth/group/add/",
-            "billing/languagemodel/claude-sonnet-5-5/change/",
-        ),
+        *("billing/price/add/", "billing/pack/add/", "auth/group/add/"),
+        "billing/languagemodel/claude-sonnet-5-5/change/",
     ]
+    assert_each_fits_and_works(page_of, operator, forms)
 
 
-# Whatever goes wrong in the console of a page fails the test: see the fixture `pages`.
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (360, "dark")])
-def test_every_page_fits_and_works(
-    width: int, theme: str, places: list[str], operator: User, page_of: Callable[..., Page]
-) -> None:
-    page = page_of(operator, viewport={"width": width, "height": 800}, color_scheme=theme)
-    for place in places:
+def assert_each_fits_and_works(page_of: Callable[..., Page], operator: User, places: list[str]) -> None:
+    """On a phone and in a wide window; every other page in the dark.
+
+    Whatever goes wrong in the console of a page fails the test besides: see the fixture `pages`.
+    """
+    page = page_of(operator)
+    for place, theme in zip(places, itertools.cycle(("dark", "light")), strict=False):
+        page.emulate_media(color_scheme=theme)
+        page.set_viewport_size({"width": 360, "height": 800})
         answer = page.goto(f"/admin/{place}")
         assert answer is not None
         assert answer.status == 200, place
         # Alpine, without which nothing opens, has run.
         expect(page.locator("html[x-cloak]")).to_have_count(0)
         expect(page.locator("html.dark")).to_have_count(1 if theme == "dark" else 0)
-        # Alpine takes a moment to hide what is folded away.
-        try:
-            page.wait_for_function(FITS)
-        except PlaywrightTimeout:
-            pytest.fail(f"{place} is too wide: {page.evaluate(STICKING_OUT)}")
+        assert_fits(page, place)
+        page.set_viewport_size({"width": 1280, "height": 800})
+        assert_fits(page, place)
+
+
+def assert_fits(page: Page, place: str) -> None:
+    # Alpine takes a moment to hide what is folded away.
+    try:
+        page.wait_for_function(FITS)
+    except PlaywrightTimeout:
+        pytest.fail(f"{place} is too wide: {page.evaluate(STICKING_OUT)}")
 
 
 def test_an_operator_gives_credits(alice: User, operator: User, page_of: Callable[..., Page]) -> None:

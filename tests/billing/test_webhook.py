@@ -116,15 +116,16 @@ def test_the_first_timestamp_of_a_header_is_the_one_that_counts(send: Send) -> N
         "t=1",
         "v1=00",
         "t=nan,v1=00",
-        f"t={int(time.time())},v1=",
-        f"t={int(time.time())},v0={'0' * 64}",
-        f"t={int(time.time())},v1={'é' * 64}".encode("latin-1"),
+        "t=NOW,v1=",
+        f"t=NOW,v0={'0' * 64}",
+        f"t=NOW,v1={'é' * 64}",
         "t=" + "9" * 5000 + ",v1=00",
     ],
 )
-def test_a_header_that_is_no_signature_is_refused(send: Send, signature: str | bytes | None) -> None:
+def test_a_header_that_is_no_signature_is_refused(send: Send, signature: str | None) -> None:
     event = an_event()
-    refused(send(json.dumps(event), signature))
+    header = signature and signature.replace("NOW", str(int(time.time()))).encode("latin-1")
+    refused(send(json.dumps(event), header))
     assert not known(event)
 
 

@@ -153,6 +153,9 @@ def test_a_page_has_thirty_unless_asked_otherwise(api: Caller, sixty_five: list[
     assert [len(page) for page in pages(api)] == [30, 30, 5]
 
 
+AN_ID = "b98481f9-00d4-441c-8d20-5b5ab18b118d"
+
+
 def encoded(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode()
 
@@ -162,10 +165,10 @@ def encoded(text: str) -> str:
     [
         *("", "x", "é", "AAAA", "=", "%00", "1", encoded("")),
         *(encoded("[1, 2, 3]"), encoded("[" * 5000), encoded('[true, "2026-11-01T00:00:00+00:00", 5]')),
-        *(encoded("1 2026-11-01T00:00:00+00:00 5"), encoded("1 yesterday " + str(uuid.uuid4()))),
-        encoded(f"1 2026-11-01T00:00:00 {uuid.uuid4()}"),
-        encoded(f"1 9999-12-31T23:59:59-23:59 {uuid.uuid4()}"),
-        encoded(f"2 2026-11-01T00:00:00+00:00 {uuid.uuid4()}"),
+        *(encoded("1 2026-11-01T00:00:00+00:00 5"), encoded(f"1 yesterday {AN_ID}")),
+        encoded(f"1 2026-11-01T00:00:00 {AN_ID}"),
+        encoded(f"1 9999-12-31T23:59:59-23:59 {AN_ID}"),
+        encoded(f"2 2026-11-01T00:00:00+00:00 {AN_ID}"),
     ],
 )
 def test_a_cursor_that_we_did_not_give_is_refused(api: Caller, cursor: str) -> None:
