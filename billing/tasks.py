@@ -1,11 +1,38 @@
 """What billing does in the worker."""
 
+from uuid import UUID
+
+import structlog
 from celery import shared_task
 
-from billing import ledger
+from accounts.models import User
+from billing import ledger, mails, notices
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task
 def expire_lots() -> None:
     """Book what has expired, in every wallet."""
     ledger.expire_everywhere()
+
+
+@shared_task
+def look_after_wallet(user_id: str) -> None:
+    """See to a wallet that has just been spent from."""
+    user = User.objects.filter(pk=UUID(user_id)).first()
+    if user is not None:
+        notices.low_balance(user)
+
+
+@shared_task
+def send_mail(mail_id: int) -> None:
+    """Send a mail that somebody is owed, once however often it is called."""
+    mails.deliver(mail_id)
+
+
+@shared_task
+def send_waiting_mails() -> None:
+    """Send the mails that could not leave when they were written."""
+    if sent := mails.deliver_waiting():
+        log.info("mails sent late", mails=sent)

@@ -27,6 +27,11 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "send-mails-that-could-not-leave": {
+        "task": "billing.tasks.send_waiting_mails",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
 }
 
 

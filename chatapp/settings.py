@@ -121,6 +121,15 @@ for origin in CSRF_TRUSTED_ORIGINS:
             f"CSRF_TRUSTED_ORIGINS takes a scheme and a host, such as https://chat.example.org, not {origin!r}."
         )
 
+# Where the links in mails lead: what writes them knows of no request.
+_first_host = ALLOWED_HOSTS[0].removeprefix(".").replace("*", "localhost")
+SITE_URL = url(
+    "SITE_URL",
+    CSRF_TRUSTED_ORIGINS[0] if CSRF_TRUSTED_ORIGINS else f"{'http' if DEBUG else 'https'}://{_first_host}",
+    {"http", "https"},
+    "it is where people find this site, such as https://chat.example.org.",
+).rstrip("/")
+
 # --- The house -------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -339,6 +348,8 @@ except (ImproperlyConfigured, ValueError):
 if not _email or (_email["EMAIL_BACKEND"].endswith("smtp.EmailBackend") and not _email["EMAIL_HOST"]):
     refuse("EMAIL_URL is not understood. Example: smtp+tls://user:password@smtp.example.org:587")
 vars().update(_email)
+# A mail server that hangs must not keep a worker, or somebody who signs up, waiting.
+EMAIL_TIMEOUT = 10
 
 # --- Chat and money --------------------------------------------------------------------------------------
 

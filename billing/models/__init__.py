@@ -2,6 +2,7 @@
 
 from billing.models.catalogue import LanguageModel, Price
 from billing.models.ledger import Account, Hold, Lot, LotUse, Transfer
+from billing.models.notices import LowBalanceNotice, Mail
 from billing.models.plans import AutoTopUp, Customer, Plan, PlanCheckout, Subscription
 from billing.models.shop import Order, Pack, StripeEvent
 
@@ -13,6 +14,8 @@ __all__ = [
     "LanguageModel",
     "Lot",
     "LotUse",
+    "LowBalanceNotice",
+    "Mail",
     "Order",
     "Pack",
     "Plan",

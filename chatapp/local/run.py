@@ -191,6 +191,7 @@ class Run:
             secrets_in=LOCAL,
         )
         settings = arranged.settings
+        settings.setdefault("SITE_URL", url)
         servers = self._private_servers(chosen, postgres_port, valkey_port)
         for server, name in servers:
             settings[name] = server.url

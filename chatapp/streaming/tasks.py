@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.notify import notify
+from billing.tasks import look_after_wallet
 from chatapp.conversations.models import Turn
 from chatapp.streaming import journal, turns
 from chatapp.streaming.models import UsageRecord
@@ -31,7 +32,10 @@ COPIED = [
 @shared_task
 def record_usage(turn_id: str) -> None:
     """Record what an ended turn used, once however often it is called."""
-    _record(Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False))
+    ended = Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False)
+    _record(ended)
+    for user_id in ended.exclude(user=None).values_list("user_id", flat=True):
+        look_after_wallet.delay(str(user_id))
 
 
 @shared_task
