@@ -1,7 +1,7 @@
 # Everything a developer types. `make run` and `make test` set the clone up by themselves.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lock install
+.PHONY: help run test lint bench lock install
 SHELL := /bin/sh
 
 # The first Python that is new enough, itself and not a virtual environment's; or name one with PYTHON=…
@@ -31,6 +31,9 @@ lint: install ## Formatter check, linter, type check, import contract, front-end
 	@$(SETTINGS) $(VENV)/mypy
 	@$(VENV)/lint-imports
 	@$(NPM) run --silent check
+
+bench: install ## What it does per second, beside its peers: a table, and benchmarks/results/latest.json (ONLY=ledger)
+	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 lock: install ## Bring the lock files in line with pyproject.toml and package.json
 	@$(PYTHON) -m venv .local/uv && .local/uv/bin/python -m pip install --quiet --upgrade uv
