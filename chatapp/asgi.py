@@ -12,13 +12,13 @@ http = get_asgi_application()
 
 from django.urls import path  # noqa: E402
 
-from chatapp.conversations.consumers import PageConsumer  # noqa: E402
+from chatapp.conversations.consumers import PageConsumer, RefusingWhileAway  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http,
-        "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter([path("ws/", PageConsumer.as_asgi())]))
+        "websocket": RefusingWhileAway(
+            AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([path("ws/", PageConsumer.as_asgi())])))
         ),
     }
 )

@@ -12,7 +12,7 @@ from accounts.models import User
 from accounts.notify import group_of
 from billing import ledger
 from billing.credits import as_string
-from chatapp.db import in_db
+from chatapp.db import DATABASE_AWAY, in_db
 
 log = structlog.get_logger(__name__)
 
@@ -23,22 +23,37 @@ PING = '{"type":"ping"}'
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+
+class RefusingWhileAway:
+    """Refuses a page that comes while PostgreSQL or Valkey is away.
+
+    Nobody could say whose page it is, or no news could reach it. It tries again by itself.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        let_in = False
+
+        async def send_and_note(message: dict[str, Any]) -> None:
+            nonlocal let_in
+            let_in = let_in or message["type"] == "websocket.accept"
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_and_note)
+        except (*AWAY, *DATABASE_AWAY) as error:
+            if let_in:
+                raise
+            log.warning("page refused", error=type(error).__name__)
+            await send({"type": "websocket.close"})
 
 
 class PageConsumer(AsyncJsonWebsocketConsumer):
     """Sends a person's own news to one page of theirs; takes nothing from it but pings."""
-
-    let_in = False
-
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        except AWAY as error:
-            if self.let_in:
-                raise
-            # Without Valkey no news could reach the page; it tries again by itself, and the chat goes on meanwhile.
-            log.warning("page refused", error=type(error).__name__)
-            await send({"type": "websocket.close"})
 
     async def connect(self) -> None:
         self.user: User = self.scope["user"]
@@ -47,7 +62,6 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
             await self.close(NOT_SIGNED_IN)
             return
         await self.channel_layer.group_add(group_of(self.user.pk), self.channel_name)
-        self.let_in = True
         await self.accept()
         await self.send_balance()
 
@@ -72,7 +86,12 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
             await self.send_json({"type": event["kind"], **data})
 
     async def send_balance(self) -> None:
-        wallet = await in_db(ledger.wallet_of, self.user)
+        try:
+            wallet = await in_db(ledger.wallet_of, self.user)
+        except DATABASE_AWAY as error:
+            # The next change of the balance, or the next visit, brings it.
+            log.warning("balance not told", error=type(error).__name__)
+            return
         await self.send_json(
             {"type": "balance", "available": as_string(wallet.available), "held": as_string(wallet.held)}
         )

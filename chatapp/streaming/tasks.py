@@ -1,6 +1,12 @@
-"""What happens after a stream, in the worker: usage is recorded, and dead processes' turns are swept."""
+"""What happens after a stream, in the worker: usage is recorded, and dead processes' turns are swept.
 
+Whatever is not done because the database is away is done by a later run of a periodic task.
+"""
+
+import functools
+from collections.abc import Callable
 from datetime import timedelta
+from typing import ParamSpec
 from uuid import UUID
 
 import structlog
@@ -11,6 +17,7 @@ from django.db.models.functions import Now
 from accounts.notify import notify
 from billing.tasks import look_after_wallet
 from chatapp.conversations.models import Turn
+from chatapp.db import DATABASE_AWAY
 from chatapp.streaming import journal, turns
 from chatapp.streaming.models import UsageRecord
 
@@ -28,8 +35,24 @@ COPIED = [
     "ended_at",
 ]
 
+P = ParamSpec("P")
+
+
+def later_if_the_database_is_away(work: Callable[P, None]) -> Callable[P, None]:
+    """One line says so instead of a traceback: beat's next round finds what was left."""
+
+    @functools.wraps(work)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            work(*args, **kwargs)
+        except DATABASE_AWAY as error:
+            log.warning("database away, left for later", task=work.__name__, error=type(error).__name__)
+
+    return run
+
 
 @shared_task
+@later_if_the_database_is_away
 def record_usage(turn_id: str) -> None:
     """Record what an ended turn used, once however often it is called."""
     ended = Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False)
@@ -39,6 +62,7 @@ def record_usage(turn_id: str) -> None:
 
 
 @shared_task
+@later_if_the_database_is_away
 def record_missing_usage() -> None:
     """Record the turns that ended while the broker was away."""
     forgotten = Turn.objects.filter(usage_record=None, ended_at__lt=Now() - UNRECORDED_AFTER)
@@ -47,6 +71,7 @@ def record_missing_usage() -> None:
 
 
 @shared_task
+@later_if_the_database_is_away
 def sweep() -> None:
     """End the turns of processes that died: what text is known is kept, the hold is released.
 

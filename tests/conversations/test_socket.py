@@ -15,7 +15,7 @@ from allauth.mfa.models import Authenticator
 from django.db import transaction
 
 from accounts.models import User
-from accounts.notify import notify
+from accounts.notify import anotify, notify
 from billing import fulfilment
 from billing.stripe_gateway import Session
 from chatapp.db import in_db
@@ -227,7 +227,7 @@ async def test_a_ping_is_answered_and_nothing_else_is(open_page: OpenPage, alice
         assert await page.hear() == {"type": "pong"}
 
 
-# --- Valkey away
+# --- Valkey or PostgreSQL away
 
 
 async def test_pages_hear_again_when_valkey_is_back(stack: Stack, open_page: OpenPage, alice: User) -> None:
@@ -247,6 +247,24 @@ async def test_pages_hear_again_when_valkey_is_back(stack: Stack, open_page: Ope
             await in_db(notify, alice.pk, "conversation", conversation="told")
             await asyncio.wait([hearing], timeout=0.05)
         assert hearing.result() == {"type": "conversation", "conversation": "told"}
+
+
+async def test_a_page_is_refused_while_postgresql_is_away(
+    stack: Stack, open_page: OpenPage, alice: User
+) -> None:
+    cookies = await in_db(session_of, alice)
+    async with open_page(alice) as page, aiohttp.ClientSession(stack.url, cookies=cookies) as client:
+        await page.hear()
+        await asyncio.to_thread(stack.postgres.kill)
+        await anotify(alice.pk, "balance")  # that page stays open, though there is none to tell
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with client.ws_connect("/ws/", headers={"Origin": stack.url}):
+                pass
+        assert refused.value.status == 403
+        await page.socket.send_str('{"type":"ping"}')
+        assert await page.hear() == {"type": "pong"}
+        await asyncio.to_thread(stack.restart, stack.postgres)
+    # No traceback of it was logged: see the fixture `stack`.
 
 
 async def refusal(open_page: OpenPage, user: User) -> int:
