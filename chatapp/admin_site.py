@@ -14,11 +14,12 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, reverse
 from django.utils.decorators import method_decorator
 from unfold.sites import UnfoldAdminSite
 
 from accounts.models import User
+from chatapp import money_pages
 
 View = Callable[..., HttpResponseBase]
 
@@ -36,6 +37,9 @@ class OperatorSite(UnfoldAdminSite):
         # Inline scripts and styles stay forbidden: `each_context` and templates/admin/base.html avoid them.
         may_evaluate = csp_update({"script-src": [UNSAFE_EVAL]})
         return may_evaluate(super().admin_view(self._behind_second_factor(view), cacheable))
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [*money_pages.urls(self), *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         # Unfold writes colours into an inline <style>; ours come from css/admin.css.
@@ -83,7 +87,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
             "title": "",
-            "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse("admin:index")}],
+            "items": [
+                {"title": "Dashboard", "icon": "monitoring", "link": reverse("admin:index")},
+                *_money(request),
+            ],
         },
         *_groups(
             request,
@@ -114,6 +121,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         ),
     ]
+
+
+def _money(request: HttpRequest) -> list[dict[str, str]]:
+    if not money_pages.allowed(request):
+        return []
+    return [{"title": "Money", "icon": "payments", "link": reverse("admin:money")}]
 
 
 def _groups(request: HttpRequest, **groups: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:

@@ -1,9 +1,13 @@
-"""Checks of the configuration that need the database or other apps; settings.py refuses the rest."""
+"""Checks of the configuration that need the database or other apps; settings.py refuses the rest.
 
+What they find about the catalogue, the operator reads on the dashboard too.
+"""
+
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.checks import CheckMessage, Info, Tags, Warning, register
 from django.db.utils import DatabaseError
 from django.utils import timezone
 
@@ -12,32 +16,74 @@ from billing.models import LanguageModel, Price
 RETIREMENT_NOTICE = timedelta(days=30)
 
 
-@register(Tags.database)
-def models_on_sale_can_be_sold(databases: Any = None, **_kwargs: Any) -> list[CheckMessage]:
-    """Warn of models that retire soon, or that have no price and are therefore not offered."""
-    if not databases:
-        return []
-    try:
-        on_sale = list(LanguageModel.objects.filter(on_sale=True))
-        priced = set(Price.objects.in_force().values_list("model_id", flat=True))
-    except DatabaseError:
-        return []  # before the first migration there is nothing to check
-    found: list[CheckMessage] = []
-    for model in on_sale:
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something about a model on sale that the operator should know, and what to do about it."""
+
+    id: str
+    model_id: str
+    sentence: str
+    hint: str
+
+
+def concerns() -> list[Concern]:
+    """Models on sale that retire soon, or that have no price and are therefore not offered."""
+    found = []
+    priced = set(Price.objects.in_force().values_list("model_id", flat=True))
+    for model in LanguageModel.objects.filter(on_sale=True):
         if model.retires_within(RETIREMENT_NOTICE.days, today=timezone.now().date()):
             found.append(
-                Warning(
+                Concern(
+                    "chatapp.W001",
+                    model.id,
                     f"{model.id} is on sale and retires on {model.retires_on}.",
-                    hint="Take it off sale in the admin, or offer its successor first.",
-                    id="chatapp.W001",
+                    "Take it off sale in the admin, or offer its successor first.",
                 )
             )
         if model.id not in priced:
             found.append(
-                Warning(
+                Concern(
+                    "chatapp.W002",
+                    model.id,
                     f"{model.id} is on sale without a price in force, so nobody can choose it.",
-                    hint="Add a price in the admin, or take it off sale.",
-                    id="chatapp.W002",
+                    "Add a price in the admin, or take it off sale.",
                 )
             )
     return found
+
+
+def sold_at_cost() -> list[str]:
+    """The models on sale whose price in force has no margin: no markup and no fee."""
+    prices = Price.objects.in_force().select_related("model")
+    return [
+        price.model_id
+        for price in prices
+        if price.model.on_sale and price.markup <= 1 and price.flat_fee == 0
+    ]
+
+
+@register(Tags.database)
+def models_on_sale_can_be_sold(databases: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Warn of what `concerns` finds."""
+    if not databases:
+        return []
+    try:
+        found = concerns()
+    except DatabaseError:
+        return []  # before the first migration there is nothing to check
+    return [Warning(concern.sentence, hint=concern.hint, id=concern.id) for concern in found]
+
+
+@register(Tags.database)
+def models_on_sale_earn_something(databases: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Tell, as information, which models are sold at what the provider asks."""
+    if not databases:
+        return []
+    try:
+        at_cost = sold_at_cost()
+    except DatabaseError:
+        return []
+    if not at_cost:
+        return []
+    hint = "Set a markup or a fee by a new row of the price book, if answers are to earn something."
+    return [Info(f"Sold at cost, without a margin: {', '.join(at_cost)}.", hint=hint, id="chatapp.I001")]

@@ -9,27 +9,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
 from billing.credits import as_string
 from billing.models import Account, Order, Transfer
 from billing.templatetags.credits import money
+from chatapp import checks, money_pages
+from chatapp.checks import Concern
 from chatapp.conversations.models import Turn
 
 PERIODS = {"today": 1, "7 days": 7, "30 days": 30}
 DAYS = max(PERIODS.values())
-NEEDED = [
-    "accounts.view_user",
-    "billing.view_account",
-    "billing.view_order",
-    "billing.view_transfer",
-    "conversations.view_turn",
-]
+_REVERSAL = Q(kind__in=[Transfer.Kind.REFUND, Transfer.Kind.DISPUTE])
 FAILED = Q(state__in=[Turn.State.FAILED, Turn.State.INTERRUPTED])
 
 
@@ -45,6 +43,8 @@ class Sums:
     cost: int = 0
     overrun: int = 0
     bought: int = 0
+    given: int = 0
+    expired: int = 0
     reversed: int = 0
     taken_cents: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -76,7 +76,9 @@ class Standing:
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's dashboard callback. Staff who may not see all of it get the plain page."""
-    if request.user.has_perms(NEEDED):
+    if money_pages.allowed(request):
+        context["concerns"] = [(concern, _remedy(concern)) for concern in checks.concerns()]
+        context["sold_at_cost"] = checks.sold_at_cost()
         days = sums_per_day(timezone.now().astimezone(UTC).date())
         context["periods"] = {
             title: added_up(list(days.values())[-length:]) for title, length in PERIODS.items()
@@ -86,6 +88,13 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context["money_chart"] = _chart(days, {"charged": "--color-primary-600", "cost": "--color-base-400"})
         context["turns_chart"] = _chart(days, {"failed": "--color-red-500", "turns": "--color-primary-600"})
     return context
+
+
+def _remedy(concern: Concern) -> str:
+    """Where the operator can do something about it."""
+    if concern.id == "chatapp.W002":
+        return f"{reverse('admin:billing_price_add')}?{urlencode({'model': concern.model_id})}"
+    return reverse("admin:billing_languagemodel_change", args=[concern.model_id])
 
 
 def sums_per_day(today: date) -> dict[date, Sums]:
@@ -108,7 +117,11 @@ def sums_per_day(today: date) -> dict[date, Sums]:
     )
     moved = per_day(Transfer.objects.all(), "created_at").annotate(
         bought=Sum("amount", filter=Q(kind=Transfer.Kind.PURCHASE)),
-        reversed=Sum("amount", filter=Q(kind__in=[Transfer.Kind.REFUND, Transfer.Kind.DISPUTE])),
+        given=Sum("amount", filter=Q(kind__in=[Transfer.Kind.SIGNUP, Transfer.Kind.GRANT])),
+        expired=Sum("amount", filter=Q(kind=Transfer.Kind.EXPIRY)),
+        # What is given back after a dispute that was won, or a refund that failed, is debited to the house.
+        reversed=Sum("amount", filter=_REVERSAL & Q(debit__kind="wallet"), default=0)
+        - Sum("amount", filter=_REVERSAL & ~Q(debit__kind="wallet"), default=0),
     )
     signups = per_day(User.objects.all(), "date_joined").annotate(signups=Count("pk"))
     for row in (*turns, *moved, *signups):
@@ -116,7 +129,7 @@ def sums_per_day(today: date) -> dict[date, Sums]:
         if row["day"] in days:
             days[row.pop("day")].add(**row)
     for row in (
-        per_day(Order.objects.all(), "paid_at").values("day", "currency").annotate(cents=Sum("amount_cents"))
+        per_day(Order.objects.all(), "paid_at").values("day", "currency").annotate(cents=Sum("paid_cents"))
     ):
         if row["day"] in days:
             days[row["day"]].taken_cents[row["currency"]] += row["cents"]

@@ -3,18 +3,21 @@
 import json
 import re
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from html import unescape
 
+from django.core.checks import INFO
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from billing.models import Order
-from chatapp import dashboard
+from billing.models import LanguageModel, Order, Price
+from chatapp import checks, dashboard
 from chatapp.dashboard import Sums
+from chatapp.money_pages import NEEDED
 from tests.admin.conftest import browser_of
 from tests.admin.desk import allow, ended_turn, page
-from tests.billing.books import CREDIT, give, open_turn, order, pay, sql, wallet_of
+from tests.billing.books import CREDIT, give, grant, open_turn, order, pay, sql, wallet_of
 
 NOW = datetime(2031, 3, 9, 0, 30, tzinfo=UTC)
 TODAY = NOW.date()
@@ -58,7 +61,7 @@ def test_signups_and_payments_count_on_their_day(alice: User, bob: User) -> None
     ):
         bought = order(user, 500 * CREDIT)
         pay(bought)
-        Order.objects.filter(pk=bought.pk).update(currency=currency, amount_cents=cents, paid_at=at)
+        Order.objects.filter(pk=bought.pk).update(currency=currency, paid_cents=cents, paid_at=at)
     order(alice, CREDIT)
     assert [sums(days).signups for days in (1, 6, 7)] == [1, 1, 2]
     assert [sums(days).taken for days in (1, 6, 7)] == ["$19.99", "$20", "€5 + $20"]
@@ -120,7 +123,50 @@ def test_the_page_shows_figures_and_charts(desk: Client, alice: User) -> None:
 
 
 def test_figures_are_for_who_may_see_all_of_them(clerk: User) -> None:
-    allow(clerk, *dashboard.NEEDED[1:])
+    allow(clerk, *NEEDED[1:])
     assert "Credits outstanding" not in page(browser_of(clerk), "/admin/")
-    allow(clerk, dashboard.NEEDED[0])
+    allow(clerk, NEEDED[0])
     assert "Credits outstanding" in page(browser_of(clerk), "/admin/")
+
+
+def test_what_was_given_and_what_expired_are_told(alice: User) -> None:
+    today = timezone.now().date()
+    before = dashboard.sums_per_day(today)[today]
+    wallet_of(alice)
+    grant(alice, 5 * CREDIT)
+    after = dashboard.sums_per_day(today)[today]
+    assert after.given - before.given == 105 * CREDIT
+    assert after.expired == before.expired
+
+
+def test_what_is_wrong_with_the_catalogue_is_said_with_a_way_to_mend_it(desk: Client) -> None:
+    """As `manage.py check` says it: a model that retires, one without a price, and what is sold at cost."""
+    LanguageModel.objects.filter(pk="claude-opus-5-5").update(retires_on=timezone.now().date())
+    LanguageModel.objects.create(
+        id="claude-next", name="Next", context_tokens=200_000, max_output_tokens=8192, position=99
+    )
+    assert [warning.id for warning in checks.models_on_sale_can_be_sold(databases=["default"])] == [
+        *("chatapp.W001", "chatapp.W002"),
+    ]
+    shown = page(desk, "/admin/")
+    assert "claude-opus-5-5 is on sale and retires on" in shown
+    assert "claude-next is on sale without a price in force, so nobody can choose it." in shown
+    assert "Sold at cost, without a margin: claude-fable-5-2, claude-haiku-5-5" in shown
+    html = desk.get("/admin/").content.decode()
+    assert "/admin/billing/languagemodel/claude-opus-5-5/change/" in html
+    assert "/admin/billing/price/add/?model=claude-next" in html
+
+
+def test_a_model_with_a_markup_or_a_fee_is_not_sold_at_cost(db: None) -> None:
+    for model, share in (("claude-opus-5-5", {"markup": "1.2"}), ("claude-haiku-5-5", {"flat_fee": "1"})):
+        price = Price.objects.now_for(model)
+        price.pk, price.effective_from = None, timezone.now()
+        for name, value in share.items():
+            setattr(price, name, Decimal(value))
+        price.save()
+    (told,) = checks.models_on_sale_earn_something(databases=["default"])
+    assert (told.id, told.level) == ("chatapp.I001", INFO)
+    assert told.msg == "Sold at cost, without a margin: claude-fable-5-2, claude-sonnet-5-5."
+    LanguageModel.objects.update(on_sale=False)
+    assert checks.models_on_sale_earn_something(databases=["default"]) == []
+    assert checks.models_on_sale_earn_something() == []

@@ -47,8 +47,10 @@ def test_who_is_not_staff_opens_no_page_of_anybody(charlie: User, alice: User) -
         f"/admin/accounts/user/{alice.pk}/adjust-credits/",
         f"/admin/conversations/conversation/{chat.pk}/messages/",
         f"/admin/conversations/turn/{turn.pk}/change/",
-        "/admin/streaming/usagerecord/by/user/",
-        "/admin/streaming/usagerecord/by/user.csv",
+        f"/admin/accounts/user/{alice.pk}/grant-credits/",
+        "/admin/money/",
+        "/admin/money/user/",
+        "/admin/money/user.csv",
         "/admin/search/?s=alice",
     ):
         assert outsider.get(url, follow=True).status_code == 403, url

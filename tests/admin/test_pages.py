@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from accounts.models import ApiKey, User
+from billing.models import Price
 from chatapp.conversations.models import Conversation, Turn
 from tests.admin.desk import SECRET, conversation, ended_turn
 from tests.billing.books import CREDIT, wallet_of
@@ -15,7 +16,7 @@ from tests.billing.books import CREDIT, wallet_of
 LISTS = [
     *("accounts/user/", "accounts/apikey/", "admin/logentry/", "auth/group/"),
     *("conversations/conversation/", "conversations/turn/", "streaming/usagerecord/"),
-    *("streaming/usagerecord/by/day/", "streaming/usagerecord/by/user/"),
+    *("money/", "money/day/", "money/model/", "money/user/"),
     *("billing/account/", "billing/hold/", "billing/transfer/", "billing/order/", "billing/stripeevent/"),
     *("billing/pack/", "billing/price/", "billing/languagemodel/"),
 ]
@@ -118,8 +119,36 @@ def test_usage_is_filtered_by_day_in_the_page(
     page.locator("[name=ended_at_to]").fill("2020-01-01")
     page.get_by_role("button", name="Apply filters").click()
     expect(totals).to_contain_text("0.000000")
-    page.get_by_role("link", name="Per model").click()
-    expect(page.get_by_text("Nothing was used in this time.")).to_be_visible()
+
+
+def test_money_is_narrowed_by_clicks(alice: User, operator: User, page_of: Callable[..., Page]) -> None:
+    ended_turn(alice, price=CREDIT)
+    page = page_of(operator)
+    page.goto(f"/admin/money/user/?q={alice.email}")
+    row = page.locator("tbody tr")
+    expect(row).to_have_count(1)
+    expect(row).to_contain_text("1.000000")
+    page.get_by_role("link", name="Revenue").click()
+    expect(page.locator("[aria-sort=descending]")).to_have_text("Revenue")
+    page.get_by_role("link", name=alice.email).click()
+    expect(page.get_by_role("heading", name="Money per day")).to_be_visible()
+    page.get_by_label("To", exact=True).fill("2020-01-31")
+    page.get_by_label("From", exact=True).fill("2020-01-01")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("Nothing happened in this time.")).to_be_visible()
+
+
+def test_a_price_is_previewed_while_it_is_typed(
+    committed_db: None, operator: User, page_of: Callable[..., Page]
+) -> None:
+    page = page_of(operator)
+    fixed = Price.objects.now_for("claude-sonnet-5-5")
+    page.goto(f"/admin/billing/price/{fixed.pk}/replace/")
+    expect(page.get_by_role("row", name="Short turn")).to_contain_text("0.700000")
+    page.locator("[name=output_usd]").fill("150")
+    expect(page.get_by_role("row", name="Short turn")).to_contain_text("7.700000")
+    page.get_by_label("I have looked at this twice and mean it.").check()
+    expect(page.get_by_text("Output would be 15 times what it is now: 150, not 10.")).to_be_visible()
 
 
 def test_messages_appear_only_after_the_click(

@@ -47,12 +47,12 @@ def make(kind: str, count: int) -> None:
     "kind",
     [
         *("accounts/user", "accounts/apikey", "admin/logentry", "conversations/conversation"),
-        *("conversations/turn", "streaming/usagerecord", "streaming/usagerecord/by/user"),
+        *("conversations/turn", "streaming/usagerecord", "money/user"),
         *("billing/account", "billing/hold", "billing/transfer", "billing/order", "billing/stripeevent"),
     ],
 )
 def test_a_list_of_many_asks_no_more_than_a_list_of_few(kind: str, desk: Client) -> None:
-    rows = kind.removesuffix("/by/user")
+    rows = kind.replace("money/user", "streaming/usagerecord")
     make(rows, 3)
     few = queries(desk, f"/admin/{kind}/?q=counted")
     make(rows, 27)
