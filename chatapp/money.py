@@ -194,10 +194,14 @@ def table(
         for currency, cents in sums.items():
             total[currency] += cents
     return Table(
-        lines=[Line(*columns, paid.get(columns[0], {})) for _, _, *columns in shown],
+        lines=[_line(columns, paid.get(columns[0], {})) for _, _, *columns in shown],
         count=count,
-        total=Line(*whole, dict(total)),
+        total=_line(whole, dict(total)),
     )
+
+
+def _line(columns: list[Any], paid: dict[str, int]) -> Line:
+    return Line(**dict(zip(["key", "label", *SUMS, "margin"], columns, strict=True)), paid=paid)
 
 
 _USED_FROM = "conversations_turn WHERE ended_at >= %(begins)s AND ended_at < %(ends)s"

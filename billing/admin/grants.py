@@ -19,8 +19,8 @@ from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminSingleDateWidget,
     UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
 )
 
 from accounts.admin import keep_in_log
@@ -55,7 +55,7 @@ class GrantForm(forms.Form):
         label="Last day",
         required=False,
         help_text="The end of this day in UTC takes what is left. Leave empty for credits that stay.",
-        widget=UnfoldAdminSingleDateWidget(),
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}),
     )
     reason = forms.CharField(
         max_length=300,
