@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
@@ -304,7 +304,13 @@ def _post(
         raise InsufficientCredits(available=debit.available, needed=amount)
     wallet, change = (debit, -amount) if debit.kind == Account.Kind.WALLET else (credit, amount)
     balance_after = wallet.balance + change if wallet.kind == Account.Kind.WALLET else None
-    made = Transfer.objects.create(key=key, balance_after=balance_after, **content)
+    try:
+        with transaction.atomic():
+            made = Transfer.objects.create(key=key, balance_after=balance_after, **content)
+    except IntegrityError as error:
+        if Transfer.objects.filter(key=key).exists():  # used for another wallet in this very moment
+            raise KeyReused(f"transfer {key} exists with other content") from error
+        raise
     if balance_after is not None:
         wallet.balance = balance_after
     return made
@@ -319,12 +325,12 @@ def _post(
 ACCOUNT_FIELDS = [field.attname for field in Account._meta.concrete_fields]
 HOLD_FIELDS = [field.attname for field in Hold._meta.concrete_fields]
 
+# What is due is asked once the lock is there: what others did while this waited counts.
 LOCK_OF_PERSON = f"""
-    SELECT {", ".join(f"account.{name}" for name in ACCOUNT_FIELDS)}, EXISTS (
-        SELECT FROM billing_lot
-        WHERE account_id = account.id AND remaining > 0 AND expires_at <= statement_timestamp()
+    WITH locked AS MATERIALIZED (
+        SELECT {", ".join(ACCOUNT_FIELDS)} FROM billing_account WHERE user_id = %(user)s FOR UPDATE
     )
-    FROM billing_account account WHERE user_id = %(user)s FOR UPDATE
+    SELECT {", ".join(ACCOUNT_FIELDS)}, billing_is_due(id) FROM locked
 """  # noqa: S608  the names of our own columns
 
 LOCK_OF_HOLD = f"""

@@ -155,6 +155,17 @@ BEGIN
 END $$;
 
 
+-- Whether a wallet has lots whose day has come. Volatile, so that it looks at the lots of this moment: who has waited
+-- for the wallet's lock asks it about what was done meanwhile, which the waiting statement itself does not see.
+CREATE FUNCTION billing_is_due(wallet bigint) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM billing_lot WHERE account_id = wallet AND remaining > 0 AND expires_at <= clock_timestamp()
+    );
+END $$;
+
+
 -- Takes `amount` out of those lots of a wallet that a transfer may use, soonest expiry first.
 CREATE FUNCTION billing_use_lots(moved billing_transfer) RETURNS void
     LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -334,6 +345,7 @@ DROP FUNCTION billing_hold_charged();
 DROP FUNCTION billing_hold_apply();
 DROP FUNCTION billing_transfer_apply();
 DROP FUNCTION billing_use_lots(billing_transfer);
+DROP FUNCTION billing_is_due(bigint);
 DROP FUNCTION billing_expirable(bigint);
 DROP FUNCTION billing_lot_use_apply();
 DROP FUNCTION billing_lot_guard();

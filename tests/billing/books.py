@@ -74,10 +74,12 @@ def grant(user: User, amount: int, *, expires_at: datetime | None = None) -> Tra
     )
 
 
-def open_turn(user: User, amount: int, *, hold: Callable[..., Hold] | None = None) -> uuid.UUID:
+def open_turn(
+    user: User, amount: int, *, id: uuid.UUID | None = None, hold: Callable[..., Hold] | None = None
+) -> uuid.UUID:
     """A running turn and its hold; InsufficientCredits if the wallet has less. `hold` may make it another way."""
     price = Price.objects.filter(model="claude-sonnet-5-5").latest("effective_from")
-    turn = Turn(id=uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
+    turn = Turn(id=id or uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
     with transaction.atomic():
         if hold is None:
             ledger.hold(wallet=ledger.locked_wallet_of(user), hold_id=turn.pk, amount=amount)

@@ -2,44 +2,41 @@
 
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 from pytest_django.fixtures import Settings
 
 from accounts.models import User
 from billing import audit, ledger
 from billing.errors import HoldEnded, InsufficientCredits, KeyReused
 from billing.ledger import Settlement
-from billing.models import Account, Hold, Order, Transfer
+from billing.models import Account, Hold, Transfer
 from tests.billing.books import (
     CREDIT,
     at_once,
     close_turn,
     commit_would_follow,
     give,
+    grant,
     open_turn,
     order,
     pay,
-    refused,
+    sql,
     take_back,
     wallet_of,
 )
+from tests.servers import wait_until
 
 WELCOME = 100 * CREDIT
+WAITING = """
+    SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 def has(user: User) -> tuple[int, int]:
@@ -284,89 +281,6 @@ def test_a_wallet_below_zero_buys_nothing_until_it_is_repaid(alice: User) -> Non
     open_turn(alice, 1)
 
 
-# --- Anything, in any order ------------------------------------------------------------------------------
-
-
-class Wallet(RuleBasedStateMachine):
-    """One wallet, and beside it a few lines of Python that foretell every answer and every balance.
-
-    Amounts are small and close to each other, so that many things are just possible, or just not.
-    """
-
-    amounts = st.integers(min_value=1, max_value=12)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.person = User.objects.create_user(f"{uuid.uuid4()}@example.org")
-        give(self.person, 10 - wallet_of(self.person).balance)
-        self.balance = 10
-        self.running: dict[uuid.UUID, int] = {}
-        self.orders: dict[Order, int] = {}
-
-    @property
-    def available(self) -> int:
-        return self.balance - sum(self.running.values())
-
-    @rule(amount=amounts)
-    def open(self, amount: int) -> None:
-        if amount > self.available:
-            with pytest.raises(InsufficientCredits):
-                open_turn(self.person, amount)
-        else:
-            self.running[open_turn(self.person, amount)] = amount
-
-    @precondition(lambda self: self.running)
-    @rule(price=st.integers(min_value=0, max_value=15), which=st.integers(min_value=0))
-    def close(self, price: int, which: int) -> None:
-        turn = list(self.running)[which % len(self.running)]
-        held = self.running.pop(turn)
-        assert close_turn(turn, price) == Settlement(min(price, held), max(price - held, 0))
-        self.balance -= min(price, held)
-        with pytest.raises(HoldEnded):
-            close_turn(turn, price)
-
-    @rule(amount=amounts)
-    def buy(self, amount: int) -> None:
-        bought = order(self.person, amount)
-        assert pay(bought) == pay(bought)
-        self.orders[bought] = amount
-        self.balance += amount
-
-    @precondition(lambda self: self.orders)
-    @rule(amount=amounts, which=st.integers(min_value=0))
-    def refund(self, amount: int, which: int) -> None:
-        bought = list(self.orders)[which % len(self.orders)]
-        if amount > self.orders[bought]:
-            with refused("a part of a purchase"):
-                take_back(bought, amount)
-        else:
-            take_back(bought, amount)
-            self.orders[bought] -= amount
-            self.balance -= amount
-
-    @rule(amount=st.integers(min_value=-12, max_value=12).filter(bool))
-    def adjust(self, amount: int) -> None:
-        if amount < 0 and self.available + amount < 0:
-            with pytest.raises(InsufficientCredits):
-                give(self.person, amount)
-        else:
-            give(self.person, amount)
-            self.balance += amount
-
-    @invariant()
-    def is_as_foretold(self) -> None:
-        assert has(self.person) == (self.balance, sum(self.running.values()))
-
-    def teardown(self) -> None:
-        commit_would_follow()
-        report = audit.prove(audit.RULES)
-        assert report.ok, [str(row) for rows in report.broken.values() for row in rows]
-
-
-def test_every_answer_of_the_ledger_can_be_foretold(db: None) -> None:
-    run_state_machine_as_test(Wallet, settings=settings(max_examples=15, stateful_step_count=25))
-
-
 # --- All at once -----------------------------------------------------------------------------------------
 
 
@@ -452,6 +366,38 @@ def test_a_key_sent_twice_at_once_adjusts_once(committed_db: None, alice: User) 
     made = at_once([adjust] * 10)
     assert len({transfer.pk for transfer in made}) == 1
     assert has(alice) == (WELCOME + 50, 0)
+
+
+def test_a_key_sent_for_two_people_at_once_is_used_for_one(
+    committed_db: None, alice: User, bob: User
+) -> None:
+    def adjust(person: User, amount: int) -> Transfer:
+        return ledger.adjust(user=person, amount=amount, reason="r", made_by=alice, key=key)
+
+    for _ in range(5):
+        key = uuid.uuid4().hex
+        made = at_once([partial(adjust, alice, 50), partial(adjust, bob, 50), partial(adjust, alice, 51)])
+        assert Counter(map(type, made)) == {Transfer: 1, KeyReused: 2}
+
+
+def test_who_has_waited_for_a_wallet_cannot_spend_what_expired_meanwhile(
+    committed_db: None, alice: User
+) -> None:
+    def open_turn_on_all() -> uuid.UUID:
+        try:
+            return open_turn(alice, WELCOME + CREDIT)
+        finally:
+            connection.close()
+
+    wallet_of(alice)
+    with ThreadPoolExecutor(1) as others:
+        with transaction.atomic():
+            ledger.locked_wallet_of(alice)
+            opened = others.submit(open_turn_on_all)
+            wait_until(lambda: sql(WAITING) != [], "the other one waits for the wallet")
+            grant(alice, CREDIT, expires_at=sql("SELECT clock_timestamp()")[0][0])
+        with pytest.raises(InsufficientCredits):
+            opened.result()
 
 
 def test_everything_at_once_neither_deadlocks_nor_breaks_the_books(
