@@ -45,6 +45,11 @@ class Purchase:
             currency="usd",
         )
 
+    @property
+    def dollars(self) -> str:
+        """The price as it is typed, such as "12.50"."""
+        return f"{Decimal(self.amount_cents).scaleb(-2):.2f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:

@@ -64,7 +64,8 @@ class BillingForm(forms.Form):
 class CheckoutForm(BillingForm):
     """One pack on sale, or an amount of choice.
 
-    `order` is the id that the button was made with, so that a double click buys once.
+    `order` is the id that the button was made with, so that a double click buys once. `keep_card`: Stripe is to keep
+    what is paid with for automatic top-ups.
     """
 
     pack = forms.ModelChoiceField(
@@ -73,6 +74,7 @@ class CheckoutForm(BillingForm):
         error_messages={"invalid_choice": "This pack is not on sale. Choose one of those below."},
     )
     amount = _dollars(required=False)
+    keep_card = forms.BooleanField(required=False)
     order = forms.UUIDField(required=False, error_messages={"invalid": "Reload this page and choose again."})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -113,6 +115,21 @@ class PlanForm(BillingForm):
         self.fields["plan"].queryset = Plan.objects.filter(on_sale=True)  # type: ignore[attr-defined]
 
 
+class SubscriptionForm(PlanForm):
+    """What to do with a subscription: change to a plan, end it with its period, or go on after all."""
+
+    ACTIONS = ("cancel", "resume")
+    action = forms.ChoiceField(
+        choices=[(name, name) for name in ACTIONS],
+        required=False,
+        error_messages={"invalid_choice": "Choose a plan, or what to do with yours."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["plan"].required = not self.data.get("action")
+
+
 class AutoTopUpForm(BillingForm):
     """Below how many credits to buy what, and for how many dollars a month at most."""
 
@@ -139,6 +156,7 @@ class AutoTopUpForm(BillingForm):
         error_messages={"invalid_choice": "This pack is not on sale. Choose one of those shown."},
     )
     amount = _dollars(required=False)
+    order = forms.UUIDField(required=False, error_messages={"invalid": "Reload this page and choose again."})
     monthly_cap = _dollars(
         {
             "required": "Say how much a month it may spend at most.",

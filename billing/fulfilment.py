@@ -63,17 +63,19 @@ def apply(session: Session, *, bank_refused: bool = False) -> Order | None:
     return order
 
 
-def apply_payment(payment: Payment) -> Order | None:
-    """The same for a payment made while the person was away; None if it is for no automatic top-up of ours."""
-    if not payment.order_id:
-        return None
+def apply_payment(payment: Payment) -> tuple[Order | None, bool]:
+    """The same for a payment made while the person was away: the order and whether this changed what it is.
+
+    None if the payment is for no automatic top-up of ours.
+    """
     topups = Order.objects.filter(source=Order.Source.AUTO_TOPUP).select_related("user")
-    found = topups.filter(pk=payment.order_id).first()
+    found = topups.filter(pk=payment.order_id).first() if payment.order_id else None
     if found is None:
-        return None
+        return None, False
     order, wallet = locked(found)
-    if order.state == Order.State.PAID:
-        return order
+    before = order.state
+    if before == Order.State.PAID:
+        return order, False
     order.stripe_payment_intent = payment.id
     if payment.is_paid:
         order.failure = ""
@@ -83,13 +85,12 @@ def apply_payment(payment: Payment) -> Order | None:
         order.state = Order.State.PENDING
     else:
         order.state = Order.State.FAILED
-        # It waits for a person, who is away: no other word than for being refused on that account.
-        order.failure = payment.failure or (
-            "authentication_required" if payment.status == "requires_action" else payment.status
-        )
+        # A payment that waits for its person, who is away, has no error of its own.
+        waits = payment.status == "requires_action"
+        order.failure = payment.failure or ("authentication_required" if waits else payment.status)
     order.save()
     order.refresh_from_db()
-    return order
+    return order, order.state != before
 
 
 def locked(order: Order) -> tuple[Order, Account | None]:

@@ -6,7 +6,7 @@ import structlog
 from celery import shared_task
 
 from accounts.models import User
-from billing import ledger, mails, notices
+from billing import ledger, mails, notices, subscriptions, topups
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,21 @@ def look_after_wallet(user_id: str) -> None:
     """See to a wallet that has just been spent from."""
     user = User.objects.filter(pk=UUID(user_id)).first()
     if user is not None:
+        topups.consider(user.pk)
         notices.low_balance(user)
+
+
+@shared_task
+def top_up() -> None:
+    """Finish the automatic top-ups that were left behind, and make those that nobody's spending asks for."""
+    topups.finish_left_behind()
+    topups.consider_all()
+
+
+@shared_task
+def end_subscriptions_of_nobody() -> None:
+    """Stop what people who are gone would go on paying for."""
+    subscriptions.end_those_of_nobody()
 
 
 @shared_task

@@ -16,15 +16,17 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
-from billing import fulfilment, ledger, statement, stripe_gateway, webhooks
-from billing.checkout import offer, open_checkout
+from billing import fulfilment, ledger, statement, stripe_gateway, subscriptions, webhooks
+from billing.checkout import open_checkout
 from billing.errors import EventRejected, PaymentUnavailable
 from billing.forms import CheckoutForm
-from billing.models import Order, Pack
+from billing.models import Order, PlanCheckout
+from billing.offering import on_offer
 
 log = structlog.get_logger(__name__)
 
 LINES_PER_PAGE = 25
+SWITCHED_OFF = "Buying credits is switched off on this site."
 
 
 class SeeOther(HttpResponseRedirect):
@@ -38,7 +40,7 @@ class SeeOther(HttpResponseRedirect):
 @login_required
 def billing(request: HttpRequest) -> HttpResponse:
     """Balance, packs, and the statement."""
-    return _billing_page(request)
+    return billing_page(request)
 
 
 @require_safe
@@ -46,7 +48,7 @@ def billing(request: HttpRequest) -> HttpResponse:
 @login_required
 def statement_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The whole statement as a file."""
-    wallet = ledger.wallet_of(_person(request))
+    wallet = ledger.wallet_of(person_of(request))
     response = StreamingHttpResponse(statement.as_csv(wallet), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="statement-{timezone.now():%Y-%m-%d}.csv"'
     return response
@@ -55,35 +57,49 @@ def statement_csv(request: HttpRequest) -> StreamingHttpResponse:
 @require_POST
 @login_required
 def checkout(request: HttpRequest) -> HttpResponse:
-    """Go to Stripe to pay for a pack."""
+    """Go to Stripe to pay for a pack, or for an amount of choice."""
     form = CheckoutForm(request.POST)
     if not settings.STRIPE_SECRET_KEY:
-        return _billing_page(request, problem="Buying credits is switched off on this site.", status=503)
+        return billing_page(request, problem=SWITCHED_OFF, status=503)
     if not form.is_valid():
-        return _billing_page(request, problem=form.first_error, status=400)
-    # Stripe puts the session's id in place of the braces, so they must reach it unquoted.
-    success_url = request.build_absolute_uri(reverse("billing_return")) + "?session_id={CHECKOUT_SESSION_ID}"
+        return billing_page(request, problem=form.first_error, status=400)
     try:
         url = open_checkout(
-            user=_person(request),
+            user=person_of(request),
             purchase=form.purchase,
             order_id=form.cleaned_data["order"],
-            success_url=success_url,
-            cancel_url=request.build_absolute_uri(reverse("billing")) + "?cancelled=1",
+            keeps_card=form.cleaned_data["keep_card"],
+            **way_back(request),
         )
     except PaymentUnavailable as error:
-        return _billing_page(request, problem=str(error), status=503)
+        return billing_page(request, problem=str(error), status=503)
     return SeeOther(url)
+
+
+def way_back(request: HttpRequest) -> dict[str, str]:
+    """Where Stripe sends people back to, after paying and before."""
+    return {
+        # Stripe puts the session's id in place of the braces, so they must reach it unquoted.
+        "success_url": request.build_absolute_uri(reverse("billing_return"))
+        + "?session_id={CHECKOUT_SESSION_ID}",
+        "cancel_url": request.build_absolute_uri(reverse("billing")) + "?cancelled=1",
+    }
 
 
 @require_safe
 @never_cache
 @login_required
 def checkout_return(request: HttpRequest) -> HttpResponse:
-    """Where Stripe sends a buyer back to: credits at once what is paid, even if no event came."""
+    """Where Stripe sends people back to: credits at once what is paid, even if no event came."""
     session_id = request.GET.get("session_id", "")
+    user = person_of(request)
     # PostgreSQL's text has no NUL, and no session's id has anything unprintable.
-    order = session_id.isprintable() and _person(request).orders.filter(stripe_session=session_id).first()
+    if not session_id.isprintable():
+        raise Http404("no checkout of yours")
+    visit = user.plan_checkouts.filter(stripe_session=session_id).first()
+    if visit:
+        return _back_from_plan(request, visit)
+    order = user.orders.filter(stripe_session=session_id).first()
     if not order:
         raise Http404("no checkout of yours")
     unconfirmed = False
@@ -94,6 +110,20 @@ def checkout_return(request: HttpRequest) -> HttpResponse:
             unconfirmed = True
     context = {"order": order, "unconfirmed": unconfirmed}
     return render(request, "billing/return.html", context, status=503 if unconfirmed else 200)
+
+
+def _back_from_plan(request: HttpRequest, visit: PlanCheckout) -> HttpResponse:
+    unconfirmed = False
+    try:
+        visit = subscriptions.take(stripe_gateway.retrieve_session(visit.stripe_session or "")) or visit
+    except PaymentUnavailable:
+        unconfirmed = True
+    context = {
+        "visit": visit,
+        "subscription": subscriptions.of(person_of(request)),
+        "unconfirmed": unconfirmed,
+    }
+    return render(request, "billing/subscribed.html", context, status=503 if unconfirmed else 200)
 
 
 @csrf_exempt
@@ -116,8 +146,9 @@ def webhook(request: HttpRequest) -> HttpResponse:
     return _said(outcome.value, status=200)
 
 
-def _billing_page(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
-    user = _person(request)
+def billing_page(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
+    """The whole page, with what went wrong on top."""
+    user = person_of(request)
     wallet = ledger.wallet_of(user)
     page = Paginator(ledger.statement(wallet).select_related("order"), LINES_PER_PAGE).get_page(
         request.GET.get("page")
@@ -126,7 +157,7 @@ def _billing_page(request: HttpRequest, *, problem: str = "", status: int = 200)
         "problem": problem,
         "cancelled": "cancelled" in request.GET,
         "can_buy": bool(settings.STRIPE_SECRET_KEY),
-        "offers": [offer(pack) for pack in Pack.objects.filter(on_sale=True)],
+        **on_offer(user),
         "waiting": _waiting(user),
         "page": page,
         "lines": [statement.line(transfer, wallet) for transfer in page],
@@ -139,7 +170,8 @@ def _waiting(user: User) -> QuerySet[Order]:
     return user.orders.filter(state=Order.State.PENDING)
 
 
-def _person(request: HttpRequest) -> User:
+def person_of(request: HttpRequest) -> User:
+    """Who is signed in, behind `login_required`."""
     if not isinstance(request.user, User):
         raise TypeError("a view that needs a person is open to everybody")
     return request.user

@@ -10,9 +10,12 @@ from collections.abc import Callable
 import structlog
 from django.db import transaction
 
-from billing import fulfilment, stripe_gateway
+from billing import customers, fulfilment, stripe_gateway, subscriptions, topups
 from billing.models import StripeEvent
 from billing.stripe_gateway import Event
+from billing.stripe_gateway.client import our_id
+from billing.stripe_gateway.customers import owner_of
+from billing.stripe_gateway.payments import retrieve_payment
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +28,10 @@ Handler = Callable[[Event], Effect]
 def session_changed(event: Event) -> Effect:
     """Completed, paid later, or expired: which of them, the session itself says."""
     session = stripe_gateway.retrieve_session(event.object_id)
-    return lambda: fulfilment.apply(session) is not None
+    if not session.subscription and not session.plan_checkout_id:
+        return lambda: fulfilment.apply(session) is not None
+    news = subscriptions.ask(session.subscription) if session.subscription else None
+    return lambda: subscriptions.apply_session(session, news) is not None
 
 
 def bank_refused(event: Event) -> Effect:
@@ -34,11 +40,56 @@ def bank_refused(event: Event) -> Effect:
     return lambda: fulfilment.apply(session, bank_refused=True) is not None
 
 
+def subscription_changed(event: Event) -> Effect:
+    """Begun, renewed, changed, past due, paused, resumed or ended: which of them, the subscription itself says."""
+    news = subscriptions.ask(event.object_id)
+    return lambda: subscriptions.apply(news) is not None
+
+
+def invoice_paid(event: Event) -> Effect:
+    """A period of a subscription is paid for."""
+    news = subscriptions.ask_of_invoice(event.object_id)
+    return lambda: news is not None and subscriptions.apply(news) is not None
+
+
+def invoice_not_paid(event: Event) -> Effect:
+    """A card was refused, or the bank wants the person to confirm: nobody but they can go on."""
+    news = subscriptions.ask_of_invoice(event.object_id)
+    return lambda: news is not None and subscriptions.apply_failure(news) is not None
+
+
+def payment_changed(event: Event) -> Effect:
+    """A payment was made or failed. Those that belong to a checkout or an invoice are told of there."""
+    if not topups.is_for_one(our_id(event.payload["data"]["object"].get("metadata"), "order")):
+        return lambda: False
+    payment = retrieve_payment(event.object_id)
+    return lambda: topups.settle(payment) is not None
+
+
+def card_removed(event: Event) -> Effect:
+    """Somebody had Stripe forget a card."""
+    gone = not owner_of(event.object_id)
+    return lambda: gone and customers.card_is_gone(event.object_id)
+
+
 HANDLERS: dict[str, Handler] = {
     "checkout.session.completed": session_changed,
     "checkout.session.async_payment_succeeded": session_changed,
     "checkout.session.async_payment_failed": bank_refused,
     "checkout.session.expired": session_changed,
+    "customer.subscription.created": subscription_changed,
+    "customer.subscription.updated": subscription_changed,
+    "customer.subscription.deleted": subscription_changed,
+    "customer.subscription.paused": subscription_changed,
+    "customer.subscription.resumed": subscription_changed,
+    "invoice.paid": invoice_paid,
+    "invoice.payment_failed": invoice_not_paid,
+    "invoice.payment_action_required": invoice_not_paid,
+    "payment_intent.succeeded": payment_changed,
+    "payment_intent.processing": payment_changed,
+    "payment_intent.payment_failed": payment_changed,
+    "payment_intent.canceled": payment_changed,
+    "payment_method.detached": card_removed,
 }
 
 

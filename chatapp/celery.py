@@ -32,6 +32,16 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "top-up-automatically": {
+        "task": "billing.tasks.top_up",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
+    "end-subscriptions-of-nobody": {
+        "task": "billing.tasks.end_subscriptions_of_nobody",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
 }
 
 

@@ -174,6 +174,12 @@ class Subscription(models.Model):
         return self.status in self.UNPAID
 
 
+class AutoTopUpQuerySet(models.QuerySet["AutoTopUp"]):
+    def running(self) -> Self:
+        """Those that buy when their owner runs low."""
+        return self.filter(enabled=True, paused_because="").exclude(payment_method="")
+
+
 class AutoTopUp(models.Model):
     """A person's standing order: below a threshold, buy so much, with the card that they let Stripe keep for it.
 
@@ -198,6 +204,8 @@ class AutoTopUp(models.Model):
     paused_because = models.CharField(max_length=24, choices=Pause.choices, blank=True)
     changed_at = models.DateTimeField(auto_now=True)
 
+    objects = AutoTopUpQuerySet.as_manager()
+
     class Meta:
         verbose_name = "automatic top-up"
         constraints = [
@@ -218,6 +226,11 @@ class AutoTopUp(models.Model):
     def threshold(self) -> Decimal:
         """In credits."""
         return to_credits(self.threshold_microcredits)
+
+    @property
+    def monthly_cap(self) -> Decimal:
+        """In dollars."""
+        return Decimal(self.monthly_cap_cents).scaleb(-2)
 
     @property
     def waits_for_payment(self) -> bool:

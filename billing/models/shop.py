@@ -123,11 +123,6 @@ class Order(models.Model):
     def credits(self) -> Decimal:
         return to_credits(self.credits_microcredits)
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether what becomes of its payment is still to be told."""
-        return self.state in {self.State.OPEN, self.State.PENDING}
-
 
 class StripeEvent(models.Model):
     """An event as Stripe sent it, and what became of it. A row exists once per event id."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from billing.credits import to_credits
 from billing.errors import PaymentUnavailable
-from billing.models import Customer, Order, Plan, PlanCheckout
+from billing.models import Customer, Order, PlanCheckout
 from billing.models.plans import CHECKOUT_LASTS
 from billing.stripe_gateway.client import ask, client, our_id
 
@@ -80,24 +80,24 @@ def create_checkout(
 
 
 def create_plan_checkout(
-    checkout: PlanCheckout, plan: Plan, *, customer: Customer, success_url: str, cancel_url: str
+    visit: PlanCheckout, *, customer: Customer, success_url: str, cancel_url: str
 ) -> tuple[str, str]:
     """The same for a plan whose price Stripe knows: who pays there has a subscription."""
-    checkout_id = str(checkout.id)
+    visit_id = str(visit.id)
     params: Any = {
         "mode": "subscription",
-        "client_reference_id": checkout_id,
+        "client_reference_id": visit_id,
         "customer": customer.stripe_id,
-        "metadata": {"plan_checkout": checkout_id},
+        "metadata": {"plan_checkout": visit_id},
         # What Stripe tells of the subscription and its invoices leads back to who began it.
-        "subscription_data": {"metadata": {"plan_checkout": checkout_id}},
+        "subscription_data": {"metadata": {"plan_checkout": visit_id}},
         "allow_promotion_codes": True,
-        "line_items": [{"quantity": 1, "price": plan.stripe_price}],
+        "line_items": [{"quantity": 1, "price": visit.plan.stripe_price}],
         "success_url": success_url,
         "cancel_url": cancel_url,
-        "expires_at": int((checkout.created_at + CHECKOUT_LASTS).timestamp()),
+        "expires_at": int((visit.created_at + CHECKOUT_LASTS).timestamp()),
     }
-    return _open(params, key=f"subscribe:{checkout_id}")
+    return _open(params, key=f"subscribe:{visit_id}")
 
 
 def expire_session(session_id: str) -> None:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import stripe
@@ -60,7 +61,9 @@ def ask(call: Callable[[], T]) -> T:
             code=error.code,
             stripe_request=error.request_id,
         )
-        if isinstance(error, stripe.APIConnectionError | stripe.APIError | stripe.RateLimitError):
+        away = isinstance(error, stripe.APIConnectionError | stripe.APIError | stripe.RateLimitError)
+        # A conflict: somebody else is asking for the same at this moment.
+        if away or error.http_status == HTTPStatus.CONFLICT:
             raise PaymentUnavailable(
                 "Stripe, which takes the payments, cannot be reached now. Nothing was charged; try again soon."
             ) from error

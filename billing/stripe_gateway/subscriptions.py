@@ -97,9 +97,17 @@ def change_price(subscription: Subscription, plan: Plan) -> None:
     ask(lambda: client().v1.subscriptions.update(subscription.stripe_id, params, {"idempotency_key": key}))
 
 
-def end_with_period(subscription_id: str, wanted: bool) -> None:
-    """Let a subscription run out with the period that is paid, or go on after all."""
-    params: Any = {"cancel_at_period_end": wanted}
+def end_with_period(subscription_id: str) -> None:
+    """Let a subscription run out with the period that is paid."""
+    params: Any = {"cancel_at_period_end": True}
+    ask(lambda: client().v1.subscriptions.update(subscription_id, params))
+
+
+def go_on(subscription_id: str) -> None:
+    """Take back that it ends, whether with its period or, as the dashboard can have it, on a day."""
+    found = ask(lambda: client().v1.subscriptions.retrieve(subscription_id))
+    on_a_day = found.cancel_at and not found.cancel_at_period_end
+    params: Any = {"cancel_at": ""} if on_a_day else {"cancel_at_period_end": False}
     ask(lambda: client().v1.subscriptions.update(subscription_id, params))
 
 

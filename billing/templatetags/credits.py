@@ -45,6 +45,12 @@ def decimal_credits(amount: Decimal) -> str:
 
 
 @register.filter
+def plain(amount: Decimal) -> str:
+    """A number as a field takes it, without idle zeros: "1500", "0.05"."""
+    return decimal_credits(amount).replace(",", "")
+
+
+@register.filter
 def for_tokens(per_million: Decimal, tokens: int) -> Decimal:
     """Credits that so many tokens come to, at a price per million."""
     return Decimal(per_million) * tokens / 1_000_000
@@ -57,6 +63,12 @@ def money(cents: int, currency: str) -> str:
     text = f"{amount.quantize(Decimal(1)) if amount == amount.to_integral_value() else amount:,f}"
     sign = CURRENCY_SIGNS.get(currency)
     return f"{sign}{text}" if sign else f"{text} {currency.upper()}"
+
+
+@register.filter
+def dollars(amount: Decimal) -> str:
+    """US dollars as "$10" or "$12.50"."""
+    return money(int(amount.scaleb(2)), "usd")
 
 
 @dataclass(frozen=True, slots=True)
