@@ -172,9 +172,13 @@ def serve(
 
 
 def load_provider() -> None:
-    """Import the SDK that the first turn needs, which takes two seconds, in which every stream would stand still."""
-    for module in ("chatapp.asgi", "chatapp.streaming.providers.anthropic"):
-        import_module(module)
+    """Import the SDKs that the first turn needs, which takes seconds, in which every stream would stand still."""
+    import_module("chatapp.asgi")
+    from django.conf import settings
+
+    import_module("chatapp.streaming.providers.anthropic")
+    if settings.OPENAI_API_KEY:
+        import_module("chatapp.streaming.providers.openai")
 
 
 def main() -> None:

@@ -361,6 +361,12 @@ ANTHROPIC_BASE_URL = url(
     "ANTHROPIC_BASE_URL", "https://api.anthropic.com", {"http", "https"}, "it is where Claude is."
 )
 
+# Without a key, nobody takes over when Claude cannot begin.
+OPENAI_API_KEY = text("OPENAI_API_KEY", "")
+OPENAI_BASE_URL = url(
+    "OPENAI_BASE_URL", "https://api.openai.com/v1", {"http", "https"}, "it is where OpenAI is."
+)
+
 # Without a key, buying credits is plainly off: the billing page says so.
 STRIPE_SECRET_KEY = text("STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRET = text("STRIPE_WEBHOOK_SECRET", "")

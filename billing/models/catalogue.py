@@ -1,9 +1,10 @@
 """The models on sale and the price book."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Self
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -15,15 +16,39 @@ class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
     def on_sale(self) -> Self:
         """What a person can choose now: on sale, not retired, and with a price in force."""
         priced = Price.objects.filter(model=models.OuterRef("pk"), effective_from__lte=Now())
-        return self.filter(models.Exists(priced), on_sale=True).exclude(retires_on__lte=Now())
+        return self.filter(models.Exists(priced), on_sale=True, provider__in=providers_with_a_key()).exclude(
+            retires_on__lte=Now()
+        )
+
+
+def providers_with_a_key() -> list[str]:
+    """Whose models can be asked on this site."""
+    keys = {
+        LanguageModel.Provider.ANTHROPIC: settings.ANTHROPIC_API_KEY,
+        LanguageModel.Provider.OPENAI: settings.OPENAI_API_KEY,
+    }
+    return [provider.value for provider, key in keys.items() if key]
 
 
 class LanguageModel(models.Model):
     """A model that answers, under the name by which the provider knows it."""
 
+    class Provider(models.TextChoices):
+        ANTHROPIC = "anthropic", "Anthropic"
+        OPENAI = "openai", "OpenAI"
+
     id = models.CharField("provider's name", max_length=80, primary_key=True)
     name = models.CharField(max_length=60, help_text="As people see it, such as Sonnet 5.5")
     description = models.CharField(max_length=120, blank=True)
+    provider = models.CharField(max_length=20, choices=Provider.choices, default=Provider.ANTHROPIC)
+    fallback = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Another provider's model that answers when this one cannot begin. It need not be on sale.",
+    )
     context_tokens = models.PositiveIntegerField(validators=[MinValueValidator(1024)])
     max_output_tokens = models.PositiveIntegerField(validators=[MinValueValidator(256)])
     answer_tokens = models.PositiveIntegerField(
@@ -50,6 +75,12 @@ class LanguageModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether its provider has a key here and has not retired it."""
+        retired = self.retires_on is not None and self.retires_on <= datetime.now(UTC).date()
+        return self.provider in providers_with_a_key() and not retired
 
     def retires_within(self, days: int, *, today: date) -> bool:
         return self.retires_on is not None and (self.retires_on - today).days <= days

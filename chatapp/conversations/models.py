@@ -118,6 +118,13 @@ class Turn(models.Model):
     fingerprint = models.CharField(max_length=64, editable=False)
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="turns")
     price = models.ForeignKey(Price, models.PROTECT, related_name="turns")
+    fallback_price = models.ForeignKey(
+        Price,
+        models.PROTECT,
+        null=True,
+        related_name="fallback_turns",
+        help_text="At what another provider's model answers, should this one not begin.",
+    )
 
     state = models.CharField(max_length=11, choices=State.choices, default=State.RUNNING)
     max_tokens = models.PositiveIntegerField()
@@ -129,6 +136,13 @@ class Turn(models.Model):
 
     ended_at = models.DateTimeField(null=True)
     first_token_ms = models.PositiveIntegerField(null=True)
+    served_by = models.ForeignKey(
+        LanguageModel,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="The model that was asked last; the one it was priced as.",
+    )
     provider = models.CharField(max_length=20, blank=True)
     provider_request = models.CharField(max_length=100, blank=True, help_text="The provider's request id")
     stop_reason = models.CharField(max_length=40, blank=True)
@@ -167,6 +181,11 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} turn {self.id}"
+
+    def price_of(self, model_id: str) -> Price:
+        """The row at which an answer of this model is charged."""
+        other = self.fallback_price
+        return other if other is not None and other.model_id == model_id else self.price
 
     @property
     def usage(self) -> Usage:

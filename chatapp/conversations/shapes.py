@@ -44,6 +44,8 @@ class TurnOut(Schema):
     state: str
     model: str
     model_name: str
+    served_by: str | None
+    served_by_name: str | None
     stop_reason: str
     usage: UsageOut | None
     held: str
@@ -99,6 +101,8 @@ def turn_out(turn: Turn) -> TurnOut:
         state=turn.state,
         model=turn.model_id,
         model_name=turn.model.name,
+        served_by=turn.served_by_id,
+        served_by_name=turn.served_by.name if turn.served_by else None,
         stop_reason=turn.stop_reason,
         usage=None if turn.state == Turn.State.RUNNING else UsageOut(**turn.usage_told),
         held=as_string(turn.held),
@@ -120,7 +124,7 @@ def messages_out(messages: list[Message]) -> list[MessageOut]:
     answers = [message.pk for message in messages if message.role == Message.Role.ASSISTANT]
     turns = {
         turn.assistant_message_id: turn
-        for turn in Turn.objects.filter(assistant_message__in=answers).select_related("model")
+        for turn in Turn.objects.filter(assistant_message__in=answers).select_related("model", "served_by")
     }
     siblings = tree.siblings(messages)
     return [

@@ -117,7 +117,7 @@ def _checked(body: NewTurn) -> turns.Ask:
 
 
 def _turn_of(user: User, turn_id: UUID) -> Turn:
-    turn = Turn.objects.of(user).select_related("model").filter(pk=turn_id).first()
+    turn = Turn.objects.of(user).select_related("model", "served_by").filter(pk=turn_id).first()
     if turn is None:
         raise not_found("turn")
     return turn

@@ -31,7 +31,7 @@ BATCH = 500
 
 COPIED = [
     *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"),
-    *("user_id", "conversation_id", "model_id", "provider", "state", "cost", "charged", "first_token_ms"),
+    *("user_id", "conversation_id", "provider", "state", "cost", "charged", "first_token_ms"),
     "ended_at",
 ]
 
@@ -99,6 +99,7 @@ def _record(ended: QuerySet[Turn]) -> int:
             UsageRecord(
                 turn_id=turn.pk,
                 duration_ms=turn.duration_ms or 0,
+                model_id=turn.served_by_id or turn.model_id,
                 **{name: getattr(turn, name) for name in COPIED},
             )
             for turn in ended

@@ -35,6 +35,8 @@ from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.prompts import SYSTEM
 from chatapp.streaming.providers.base import (
     Accepted,
+    Asked,
+    Fallback,
     Finished,
     Prompt,
     Provider,
@@ -118,6 +120,7 @@ def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
     conversation = _conversation(user, ask)
     question, history = _question(conversation, ask)
     model, price = _model(conversation, ask)
+    fallback_price = _fallback_price(model)
     limits.check(user)
     prompt = Prompt(
         model=model.id,
@@ -126,9 +129,13 @@ def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
         max_tokens=model.answer_tokens,
         thinks=model.thinks,
         person=hashlib.sha256(str(user.pk).encode()).hexdigest(),
+        provider=model.provider,
+        fallback=_fallback(fallback_price),
     )
-    max_tokens = _affordable(wallet, prompt, price)
-    amount = pricing.worst_case(prompt_tokens=prompt.bound_tokens, max_tokens=max_tokens, price=price)
+    # Whoever answers in the end: the dearer of them is held for.
+    prices = [price] if fallback_price is None else [price, fallback_price]
+    max_tokens = _affordable(wallet, prompt, prices)
+    amount = _worst_case(prompt, max_tokens, prices)
 
     if question._state.adding:
         question.save(force_insert=True)
@@ -143,6 +150,7 @@ def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
         fingerprint=ask.fingerprint,
         model=model,
         price=price,
+        fallback_price=fallback_price,
         max_tokens=max_tokens,
         limited_by_balance=max_tokens < prompt.max_tokens,
         held=amount,
@@ -208,7 +216,7 @@ def _said(history: list[Message]) -> list[tuple[str, str]]:
 
 
 def _model(conversation: Conversation, ask: Ask) -> tuple[LanguageModel, Price]:
-    on_sale = LanguageModel.objects.on_sale()
+    on_sale = LanguageModel.objects.on_sale().select_related("fallback")
     wanted = ask.model or conversation.model_id
     model = on_sale.filter(pk=wanted).first() if wanted else None
     if model is None and ask.model:
@@ -219,15 +227,34 @@ def _model(conversation: Conversation, ask: Ask) -> tuple[LanguageModel, Price]:
     return model, Price.objects.now_for(model.id)
 
 
-def _affordable(wallet: Account, prompt: Prompt, price: Price) -> int:
-    """How many tokens of answer the wallet affords, up to what we ask for."""
+def _fallback_price(model: LanguageModel) -> Price | None:
+    """At what a model of another provider answers when this one cannot begin; None if there is no such model."""
+    fallback = model.fallback
+    if fallback is None or not fallback.can_be_asked or fallback.max_output_tokens < model.answer_tokens:
+        return None
+    return Price.objects.select_related("model").in_force().filter(model=fallback).first()
+
+
+def _fallback(price: Price | None) -> Fallback | None:
+    return Fallback(price.model_id, price.model.provider, price.model.thinks) if price else None
+
+
+def _worst_case(prompt: Prompt, max_tokens: int, prices: list[Price]) -> int:
+    return max(
+        pricing.worst_case(prompt_tokens=prompt.bound_tokens, max_tokens=max_tokens, price=price)
+        for price in prices
+    )
+
+
+def _affordable(wallet: Account, prompt: Prompt, prices: list[Price]) -> int:
+    """How many tokens of answer the wallet affords at each of `prices`, up to what we ask for."""
     least = min(LEAST_ANSWER_TOKENS, prompt.max_tokens)
-    tokens = pricing.affordable_tokens(
-        available=wallet.available, prompt_tokens=prompt.bound_tokens, price=price
+    tokens = min(
+        pricing.affordable_tokens(available=wallet.available, prompt_tokens=prompt.bound_tokens, price=price)
+        for price in prices
     )
     if tokens < least:
-        needed = pricing.worst_case(prompt_tokens=prompt.bound_tokens, max_tokens=least, price=price)
-        raise InsufficientCredits(available=wallet.available, needed=needed)
+        raise InsufficientCredits(available=wallet.available, needed=_worst_case(prompt, least, prices))
     return min(tokens, prompt.max_tokens)
 
 
@@ -247,9 +274,10 @@ def started(turn: Turn) -> Started:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of asking the provider; filled while its answer arrives."""
+    """What came of asking; filled while the answer arrives. `model` and `provider` are those who were asked last."""
 
-    provider: str
+    model: str = ""
+    provider: str = ""
     usage: Usage | None = None
     request_id: str = ""
     stop_reason: str = ""
@@ -266,7 +294,7 @@ class Outcome:
 
 async def generate(live: LiveTurn, prompt: Prompt, provider: Provider) -> Outcome:
     """Ask `provider` and pass on what it says, until its end, its failure, or nobody wants it any more."""
-    outcome = Outcome(provider=provider.name)
+    outcome = Outcome(model=prompt.model, provider=prompt.provider)
 
     async def read() -> None:
         async with aclosing(provider.stream(prompt)) as deltas:
@@ -278,6 +306,10 @@ async def generate(live: LiveTurn, prompt: Prompt, provider: Provider) -> Outcom
                     case Thought(text) if text:
                         outcome.mark_first_token()
                         live.think(text)
+                    case Asked(model, asked):
+                        outcome.model, outcome.provider = model, asked
+                        # Whoever was asked before has not said anything, and is not paid for it.
+                        outcome.usage, outcome.request_id = None, ""
                     case Accepted(usage, request_id):
                         outcome.usage, outcome.request_id = usage, request_id
                     case Finished(stop_reason, usage, counted):
@@ -317,12 +349,13 @@ def close(live: LiveTurn, outcome: Outcome) -> Ending:
     thinking, text = live.thinking.whole(), live.text.whole()
     with transaction.atomic():
         wallet = ledger.locked_wallet_holding(live.id)
-        turn = Turn.objects.select_related("price").get(pk=live.id)
+        turn = Turn.objects.select_related("price", "fallback_price").get(pk=live.id)
         state = _verdict(live, outcome)
         if not _take(turn, state):
             return ending_of(turn, wallet)
         usage = _used(outcome, thinking + text, turn.max_tokens)
-        due = pricing.charge(usage, turn.price) if usage and state in CHARGED else 0
+        price = turn.price_of(outcome.model)
+        due = pricing.charge(usage, price) if usage and state in CHARGED else 0
         settlement = ledger.settle(wallet=wallet, hold_id=turn.pk, price=due)
         turn.first_token_ms = outcome.first_token_ms
         turn.provider = outcome.provider
@@ -330,7 +363,8 @@ def close(live: LiveTurn, outcome: Outcome) -> Ending:
         turn.stop_reason = outcome.stop_reason[:40] or (live.leaving or "")
         turn.estimated = usage is not None and state in CHARGED and not outcome.counted
         turn.charged, turn.overrun = settlement.charged, settlement.overrun
-        turn.cost = pricing.cost(usage, turn.price) if usage else 0
+        turn.cost = pricing.cost(usage, price) if usage else 0
+        turn.served_by_id = outcome.model
         turn.error_code = error.code if error else ""
         turn.error_message = str(error)[:300] if error else ""
         for name, tokens in Turn.usage_columns(usage or Usage()).items():
@@ -361,7 +395,7 @@ CHARGED = {Turn.State.COMPLETED, Turn.State.STOPPED, Turn.State.ABANDONED}
 OUTCOME_FIELDS = [
     *Usage.__dataclass_fields__,
     *("first_token_ms", "provider", "provider_request", "stop_reason", "estimated"),
-    *("charged", "overrun", "cost", "error_code", "error_message"),
+    *("charged", "overrun", "cost", "error_code", "error_message", "served_by"),
 ]
 
 

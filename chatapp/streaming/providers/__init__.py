@@ -2,13 +2,21 @@
 
 import functools
 
+from django.conf import settings
+
 from chatapp.streaming.providers.base import Provider
 
 
 @functools.cache
 def provider() -> Provider:
-    """The one provider of this process, with its pool of connections; made at the first turn."""
-    # Its SDK takes two seconds to import, which the worker and beat never need; chatapp.serve loads it for web.
+    """Whoever answers in this process, with their pools of connections; made at the first turn."""
+    # Their SDKs take seconds to import, which the worker and beat never need; chatapp.serve loads them for web.
     from chatapp.streaming.providers.anthropic import Claude
+    from chatapp.streaming.providers.failover import Failover
 
-    return Claude()
+    providers: dict[str, Provider] = {Claude.name: Claude()}
+    if settings.OPENAI_API_KEY:
+        from chatapp.streaming.providers.openai import OpenAI
+
+        providers[OpenAI.name] = OpenAI()
+    return Failover(providers)

@@ -4,28 +4,23 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import aiohttp
 import anthropic
-import httpx2
 import structlog
 from django.conf import settings
 
 from billing.pricing import Usage
 from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
+from chatapp.streaming.providers.wire import (
+    CUT,
+    count,
+    limits,
+    patience_seconds,
+    printable,
+    retry_after,
+    timeout,
+)
 
 log = structlog.get_logger(__name__)
-
-# Reading a long prompt takes Claude a while before it answers at all: a second for each so many tokens.
-PROMPT_TOKENS_PER_SECOND = 10_000
-
-# Kept warm for the next turns.
-IDLE_CONNECTIONS = 100
-
-# What a provider asks to wait beyond this is not worth telling a person.
-LONGEST_RETRY_SECONDS = 86_400
-
-# How a connection breaks in mid-answer; the SDK passes these on as they are.
-CUT = (httpx2.HTTPError, aiohttp.ClientError, ConnectionError, TimeoutError)
 
 
 class Claude:
@@ -34,18 +29,14 @@ class Claude:
     name = "anthropic"
 
     def __init__(self) -> None:
-        limits = httpx2.Limits(
-            max_connections=settings.TURNS_PER_PROCESS, max_keepalive_connections=IDLE_CONNECTIONS
-        )
         self._client = anthropic.AsyncAnthropic(
             api_key=settings.ANTHROPIC_API_KEY,
             base_url=settings.ANTHROPIC_BASE_URL,
             # The SDK's retries obey retry-after without a cap; the person is told instead and decides.
             max_retries=0,
-            # A stall is silence on the socket: Claude pings while it thinks.
-            timeout=httpx2.Timeout(settings.TURN_STALL_SECONDS, connect=settings.TURN_CONNECT_SECONDS),
-            # Half the CPU per event of the default transport. A connection for each turn that may run here.
-            http_client=anthropic.DefaultAioHttpClient(limits=limits),
+            timeout=timeout(),
+            # Half the CPU per event of the default transport.
+            http_client=anthropic.DefaultAioHttpClient(limits=limits()),
         )
 
     async def aclose(self) -> None:
@@ -76,13 +67,12 @@ class Claude:
         yield answer.finish()
 
     async def _connect(self, prompt: Prompt) -> anthropic.AsyncStream[Any]:
-        patience = settings.TURN_CONNECT_SECONDS + prompt.bound_tokens / PROMPT_TOKENS_PER_SECOND
         messages: Any = [{"role": role, "content": text} for role, text in prompt.messages]
         thinking: Any = (
             {"type": "adaptive", "display": "summarized"} if prompt.thinks else anthropic.NOT_GIVEN
         )
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(patience_seconds(prompt)):
                 return await self._client.messages.create(
                     model=prompt.model,
                     max_tokens=prompt.max_tokens,
@@ -176,20 +166,6 @@ def _number(reported: Any, name: str, before: int) -> int:
     return before if tokens is None else count(tokens)
 
 
-def count(tokens: Any) -> int:
-    """A number of tokens that can be charged: ValueError for anything but a sane count."""
-    if not isinstance(tokens, int) or not 0 <= tokens <= 2_000_000_000:
-        raise ValueError("a token count is not a count")
-    return tokens
-
-
-def printable(text: str) -> str:
-    """`text` without what PostgreSQL or UTF-8 cannot carry: NUL, and halves of surrogate pairs."""
-    if "\x00" in text:
-        text = text.replace("\x00", "")
-    return text if text.isascii() else text.encode("utf-8", "ignore").decode()
-
-
 def told(error: anthropic.APIStatusError) -> ProviderError:
     """An error that Claude reported, by status before the stream or (status 200) by type within it."""
     kind = printable(error.type) if isinstance(error.type, str) else ""
@@ -197,9 +173,13 @@ def told(error: anthropic.APIStatusError) -> ProviderError:
     log.warning("provider error", status=error.status_code, type=kind, request_id=error.request_id)
     match error.status_code, kind:
         case (429, _) | (200, "rate_limit_error"):
-            return ProviderError("rate_limited", retry_after=_retry_after(error), reported=reported)
+            return ProviderError(
+                "rate_limited", retry_after=retry_after(error.response.headers), reported=reported
+            )
         case (529, _) | (_, "overloaded_error"):
-            return ProviderError("overloaded", retry_after=_retry_after(error), reported=reported)
+            return ProviderError(
+                "overloaded", retry_after=retry_after(error.response.headers), reported=reported
+            )
         case (413, _) | (_, "request_too_large"):
             return ProviderError("context_too_long", reported=reported)
         case (400, _) if "prompt is too long" in str(error.message):
@@ -208,13 +188,6 @@ def told(error: anthropic.APIStatusError) -> ProviderError:
             return ProviderError("provider_rejected", reported=reported)
         case (status, _) if 400 <= status < 500:
             return ProviderError("provider_rejected", reported=reported)
-    return ProviderError("provider_unavailable", retry_after=_retry_after(error), reported=reported)
-
-
-def _retry_after(error: anthropic.APIStatusError) -> float | None:
-    """Seconds, if the provider names a sane number of them."""
-    try:
-        seconds = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds <= LONGEST_RETRY_SECONDS else None
+    return ProviderError(
+        "provider_unavailable", retry_after=retry_after(error.response.headers), reported=reported
+    )

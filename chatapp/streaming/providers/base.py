@@ -1,5 +1,6 @@
 """What the turn engine asks of a provider and what it gets, whoever the provider is."""
 
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,8 @@ class Prompt:
     thinks: bool
     person: str
     """An opaque id of whoever asks; never an address or a name."""
+    provider: str = "anthropic"
+    fallback: "Fallback | None" = None
 
     @property
     def bound_tokens(self) -> int:
@@ -25,8 +28,30 @@ class Prompt:
         said = sum(len(text.encode()) for _, text in self.messages)
         return said + len(self.system.encode()) + TOKENS_PER_MESSAGE * (len(self.messages) + 1)
 
+    @property
+    def about_tokens(self) -> int:
+        """About how many tokens the prompt has, where nobody counts them: four bytes each."""
+        return math.ceil(self.bound_tokens / 4)
+
 
 TOKENS_PER_MESSAGE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Who answers when the model that was asked for cannot begin."""
+
+    model: str
+    provider: str
+    thinks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which model is being asked now, and through whom; told before anything of its answer."""
+
+    model: str
+    provider: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +81,7 @@ class Finished:
     counted: bool = True
 
 
-Delta = Accepted | Thought | Said | Finished
+Delta = Asked | Accepted | Thought | Said | Finished
 
 
 class ProviderError(Exception):
@@ -74,5 +99,8 @@ class Provider(Protocol):
     name: str
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        """Accepted, then any number of Thought and Said, then Finished; or ProviderError at any point."""
+        """Accepted, then any number of Thought and Said, then Finished; or ProviderError at any point.
+
+        Whoever chooses between several tells with Asked which of them the rest comes from.
+        """
         ...

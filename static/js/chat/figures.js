@@ -15,7 +15,9 @@ import { part, showText } from "#chat/pieces.js";
 export function showFigures(root, turn, live) {
   const usage = live ? null : turn?.usage;
   const charged = live || turn?.charged == null ? null : toMicrocredits(turn.charged);
-  showText(part(root, "model"), turn?.model_name ?? "");
+  const model = part(root, "model");
+  showText(model, turn?.served_by_name ?? turn?.model_name ?? "");
+  if (turn?.served_by && turn.served_by !== turn.model) model.title = `${turn.model_name} could not begin`;
   const read = usage ? usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens : 0;
   const tokens = part(root, "tokens");
   showText(

@@ -69,6 +69,9 @@ export interface Turn {
   state: TurnState;
   model: string;
   model_name: string;
+  /** Who answered, when the chosen one could not begin; known once the turn has ended. */
+  served_by?: string | null;
+  served_by_name?: string | null;
   stop_reason: string | null;
   usage: Usage | null;
   charged: Amount | null;

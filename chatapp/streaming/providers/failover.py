@@ -1,0 +1,79 @@
+"""Another provider when the first cannot begin; never once it has said something."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+
+import structlog
+
+from chatapp.streaming.providers.base import (
+    Asked,
+    Delta,
+    Finished,
+    Prompt,
+    Provider,
+    ProviderError,
+    Said,
+    Thought,
+)
+from chatapp.streaming.providers.breaker import Breaker
+
+log = structlog.get_logger(__name__)
+
+# What is not the request's fault: another provider may do better.
+WORTH_ANOTHER = {"rate_limited", "overloaded", "provider_unavailable"}
+
+
+class Failover:
+    """Asks the provider of the prompt's model, and that of its fallback if the first cannot begin."""
+
+    name = ""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self._providers = providers
+        self._breakers = {name: Breaker() for name in providers}
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        refused: ProviderError | None = None
+        choices = [choice for choice in _choices(prompt) if choice.provider in self._providers]
+        if not choices:
+            raise ProviderError("provider_unavailable", reported=f"{prompt.provider} has no key")
+        for choice in choices:
+            breaker = self._breakers[choice.provider]
+            is_last = choice is choices[-1]
+            if not is_last and not breaker.lets_through():
+                continue
+            began = False
+            yield Asked(choice.model, choice.provider)
+            try:
+                async with aclosing(self._providers[choice.provider].stream(choice)) as deltas:
+                    async for delta in deltas:
+                        if not began and isinstance(delta, Said | Thought | Finished):
+                            began = True
+                            breaker.succeeded()
+                        yield delta
+                return
+            except ProviderError as error:
+                if began or error.code not in WORTH_ANOTHER:
+                    raise
+                breaker.failed(error.retry_after)
+                # The person chose the first: what became of that is what they are told.
+                refused = refused or error
+                if not is_last:
+                    log.warning("failing over", provider=choice.provider, code=error.code)
+        if refused is not None:
+            raise refused
+
+
+def _choices(prompt: Prompt) -> list[Prompt]:
+    """The prompt as it goes to each in turn."""
+    if prompt.fallback is None:
+        return [prompt]
+    second = replace(
+        prompt,
+        model=prompt.fallback.model,
+        provider=prompt.fallback.provider,
+        thinks=prompt.fallback.thinks,
+        fallback=None,
+    )
+    return [prompt, second]
