@@ -26,11 +26,16 @@ class Concern:
     hint: str
 
 
-def concerns() -> list[Concern]:
+def priced_models() -> dict[LanguageModel, Price | None]:
+    """The models on sale, each with its price in force."""
+    prices = {price.model_id: price for price in Price.objects.in_force()}
+    return {model: prices.get(model.id) for model in LanguageModel.objects.filter(on_sale=True)}
+
+
+def concerns(models: dict[LanguageModel, Price | None]) -> list[Concern]:
     """Models on sale that retire soon, or that have no price and are therefore not offered."""
     found = []
-    priced = set(Price.objects.in_force().values_list("model_id", flat=True))
-    for model in LanguageModel.objects.filter(on_sale=True):
+    for model, price in models.items():
         if model.retires_within(RETIREMENT_NOTICE.days, today=timezone.now().date()):
             found.append(
                 Concern(
@@ -40,7 +45,7 @@ def concerns() -> list[Concern]:
                     "Take it off sale in the admin, or offer its successor first.",
                 )
             )
-        if model.id not in priced:
+        if price is None:
             found.append(
                 Concern(
                     "chatapp.W002",
@@ -52,14 +57,9 @@ def concerns() -> list[Concern]:
     return found
 
 
-def sold_at_cost() -> list[str]:
-    """The models on sale whose price in force has no margin: no markup and no fee."""
-    prices = Price.objects.in_force().select_related("model")
-    return [
-        price.model_id
-        for price in prices
-        if price.model.on_sale and price.markup <= 1 and price.flat_fee == 0
-    ]
+def sold_at_cost(models: dict[LanguageModel, Price | None]) -> list[str]:
+    """Those whose price in force has no margin: no markup and no fee."""
+    return [model.id for model, price in models.items() if price and price.markup <= 1 and not price.flat_fee]
 
 
 @register(Tags.database)
@@ -68,7 +68,7 @@ def models_on_sale_can_be_sold(databases: Any = None, **_kwargs: Any) -> list[Ch
     if not databases:
         return []
     try:
-        found = concerns()
+        found = concerns(priced_models())
     except DatabaseError:
         return []  # before the first migration there is nothing to check
     return [Warning(concern.sentence, hint=concern.hint, id=concern.id) for concern in found]
@@ -80,7 +80,7 @@ def models_on_sale_earn_something(databases: Any = None, **_kwargs: Any) -> list
     if not databases:
         return []
     try:
-        at_cost = sold_at_cost()
+        at_cost = sold_at_cost(priced_models())
     except DatabaseError:
         return []
     if not at_cost:

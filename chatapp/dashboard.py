@@ -77,8 +77,9 @@ class Standing:
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's dashboard callback. Staff who may not see all of it get the plain page."""
     if money_pages.allowed(request):
-        context["concerns"] = [(concern, _remedy(concern)) for concern in checks.concerns()]
-        context["sold_at_cost"] = checks.sold_at_cost()
+        models = checks.priced_models()
+        context["concerns"] = [(concern, _remedy(concern)) for concern in checks.concerns(models)]
+        context["sold_at_cost"] = checks.sold_at_cost(models)
         days = sums_per_day(timezone.now().astimezone(UTC).date())
         context["periods"] = {
             title: added_up(list(days.values())[-length:]) for title, length in PERIODS.items()

@@ -151,7 +151,10 @@ def test_what_is_wrong_with_the_catalogue_is_said_with_a_way_to_mend_it(desk: Cl
     shown = page(desk, "/admin/")
     assert "claude-opus-5-5 is on sale and retires on" in shown
     assert "claude-next is on sale without a price in force, so nobody can choose it." in shown
-    assert "Sold at cost, without a margin: claude-fable-5-2, claude-haiku-5-5" in shown
+    assert (
+        "Sold at cost, without a margin: claude-sonnet-5-5, claude-haiku-5-5, claude-opus-5-5, claude-fable-5-2"
+        in shown
+    )
     html = desk.get("/admin/").content.decode()
     assert "/admin/billing/languagemodel/claude-opus-5-5/change/" in html
     assert "/admin/billing/price/add/?model=claude-next" in html
@@ -166,7 +169,7 @@ def test_a_model_with_a_markup_or_a_fee_is_not_sold_at_cost(db: None) -> None:
         price.save()
     (told,) = checks.models_on_sale_earn_something(databases=["default"])
     assert (told.id, told.level) == ("chatapp.I001", INFO)
-    assert told.msg == "Sold at cost, without a margin: claude-fable-5-2, claude-sonnet-5-5."
+    assert told.msg == "Sold at cost, without a margin: claude-sonnet-5-5, claude-fable-5-2."
     LanguageModel.objects.update(on_sale=False)
     assert checks.models_on_sale_earn_something(databases=["default"]) == []
     assert checks.models_on_sale_earn_something() == []

@@ -18,6 +18,7 @@ from accounts.models import User
 from billing import ledger
 from billing.credits import to_microcredits
 from billing.models import Order, Transfer
+from billing.templatetags.amounts import usd
 from chatapp import money
 from chatapp.money import Filters, Line, Span
 from chatapp.money_pages import NEEDED
@@ -300,7 +301,9 @@ def test_the_summary_says_what_each_figure_means(desk: Client) -> None:
     ):
         assert words in shown, words
     total = money.table("day", Span(today() - timedelta(days=29), today())).total
-    assert f"Expired (breakage) {total.expired / CREDIT:,.6f} ${total.expired / CREDIT / 100:,.2f}" in shown
+    assert total.expired >= 11 * CREDIT
+    dollars = Decimal(total.expired).scaleb(-8)
+    assert f"not in the revenue. {total.expired / CREDIT:,.6f} ${dollars:,.2f} Turns" in shown
 
 
 @pytest.mark.parametrize(
@@ -333,3 +336,17 @@ def test_money_is_for_those_who_may_see_all_of_it(clerk: User) -> None:
     for place in ("", "user/", "user.csv"):
         assert browser_of(clerk).get(MONEY + place).status_code == 200
     assert MONEY in browser_of(clerk).get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("microcredits", "written"),
+    [
+        (0, "$0.00"),
+        (499_999, "$0.00"),
+        (500_000, "$0.01"),
+        (123_456_789_000, "$1,234.57"),
+        (-1_500_000, "−$0.02"),
+    ],
+)
+def test_credits_in_dollars_are_rounded_to_the_cent(microcredits: int, written: str) -> None:
+    assert written in usd(microcredits)
