@@ -16,7 +16,17 @@ from billing.audit import Rule
 from billing.models import Account, Order, StripeEvent, Transfer
 from chatapp.conversations.models import Turn
 from chatapp.streaming.audit import RULES
-from tests.billing.books import CREDIT, close_turn, commit_would_follow, open_turn, order, pay, sql, wallet_of
+from tests.billing.books import (
+    CREDIT,
+    close_turn,
+    commit_would_follow,
+    grant,
+    open_turn,
+    order,
+    pay,
+    sql,
+    wallet_of,
+)
 
 # Alice's turns: what was held for them, and what they cost.
 HELD, PRICE = 1_000, 400
@@ -301,6 +311,142 @@ def test_an_overrun_of_a_hold_that_was_not_used_up(books: Books, found: Found) -
         f"overrun: hold {books.settled}: expected one overrun, of a hold that is charged in full,"
         f" found 1 of a hold of {HELD}, charged {PRICE}",
     }
+
+
+# --- What expires ----------------------------------------------------------------------------------------
+
+GIVEN, USED = 50, 20
+
+
+@dataclass
+class Gift:
+    """Credits of alice's that expire, of which a turn has used some."""
+
+    lot: int
+    charge: int
+
+    @property
+    def told(self) -> str:
+        """As the audit tells what its transfer brought."""
+        [line] = sql(
+            "SELECT concat('a lot of ', amount, ' on account ', credit_id, ' until ', expires_at)"
+            " FROM billing_transfer WHERE id = %s",
+            self.lot,
+        )
+        return str(line[0])
+
+    def expire(self, ago: str) -> None:
+        for table, key in (("billing_lot", "transfer_id"), ("billing_transfer", "id")):
+            sql(f"UPDATE {table} SET expires_at = now() - %s::interval WHERE {key} = %s", ago, self.lot)
+
+
+@pytest.fixture
+def gift(books: Books) -> Gift:
+    given = grant(books.alice, GIVEN, expires_at=sql("SELECT now() + interval '30 days'")[0][0])
+    turn = open_turn(books.alice, USED)
+    close_turn(turn, USED)
+    return Gift(given.pk, books.transfer(f"charge:{turn}"))
+
+
+def test_a_lot_that_is_gone(books: Books, gift: Gift, found: Found) -> None:
+    sql("DELETE FROM billing_lot WHERE transfer_id = %s", gift.lot)
+    assert found() == {f"lot: transfer {gift.lot}: expected {gift.told}, found none"}
+
+
+def test_a_lot_of_credits_that_do_not_expire(books: Books, gift: Gift, found: Found) -> None:
+    told = gift.told
+    sql("UPDATE billing_transfer SET expires_at = NULL WHERE id = %s", gift.lot)
+    assert found() == {f"lot: transfer {gift.lot}: expected no lot, found {told}"}
+
+
+def test_a_lot_that_lasts_longer_than_was_said(books: Books, gift: Gift, found: Found) -> None:
+    right = gift.told
+    sql("UPDATE billing_lot SET expires_at = expires_at + interval '1 s' WHERE transfer_id = %s", gift.lot)
+    [line] = found()
+    assert line.startswith(f"lot: transfer {gift.lot}: expected {right}, found a lot of {GIVEN} on account")
+
+
+def test_a_lot_of_more_than_was_given(books: Books, gift: Gift, found: Found) -> None:
+    right = gift.told
+    sql("UPDATE billing_lot SET amount = amount + 1 WHERE transfer_id = %s", gift.lot)
+    wrong = right.replace(f"a lot of {GIVEN}", f"a lot of {GIVEN + 1}")
+    assert found() == {
+        f"lot: transfer {gift.lot}: expected {right}, found {wrong}",
+        f"lot_left: lot {gift.lot}: expected {GIVEN + 1 - USED}, found {GIVEN - USED}",
+    }
+
+
+def test_a_lot_in_anothers_wallet(books: Books, gift: Gift, found: Found) -> None:
+    sql("UPDATE billing_lot SET account_id = %s WHERE transfer_id = %s", books.bobs.pk, gift.lot)
+    wrong = gift.told.replace(f"account {books.wallet.pk}", f"account {books.bobs.pk}")
+    assert found() == {
+        f"lot: transfer {gift.lot}: expected {gift.told}, found {wrong}",
+        f"lot_use: transfer {gift.charge}: expected at most {USED} of lots of account {books.wallet.pk},"
+        f" found {USED} of lots {gift.lot} of account {books.bobs.pk}",
+    }
+
+
+@pytest.mark.parametrize("wrong", [GIVEN - USED - 1, GIVEN - USED + 1])
+def test_more_or_less_left_of_a_lot_than_was_not_used(
+    books: Books, gift: Gift, found: Found, wrong: int
+) -> None:
+    sql("UPDATE billing_lot SET remaining = %s WHERE transfer_id = %s", wrong, gift.lot)
+    assert found() == {f"lot_left: lot {gift.lot}: expected {GIVEN - USED}, found {wrong}"}
+
+
+def test_a_use_of_a_lot_that_is_gone(books: Books, gift: Gift, found: Found) -> None:
+    sql("DELETE FROM billing_lotuse WHERE lot_id = %s", gift.lot)
+    assert found() == {f"lot_left: lot {gift.lot}: expected {GIVEN}, found {GIVEN - USED}"}
+
+
+def test_a_transfer_that_used_more_of_a_lot_than_it_moved(books: Books, gift: Gift, found: Found) -> None:
+    sql("UPDATE billing_lotuse SET amount = amount + 1 WHERE lot_id = %s", gift.lot)
+    assert found() == {
+        f"lot_left: lot {gift.lot}: expected {GIVEN - USED - 1}, found {GIVEN - USED}",
+        f"lot_use: transfer {gift.charge}: expected at most {USED} of lots of account {books.wallet.pk},"
+        f" found {USED + 1} of lots {gift.lot} of account {books.wallet.pk}",
+    }
+
+
+def test_an_expiry_that_used_nothing_or_less_than_it_booked(books: Books, gift: Gift, found: Found) -> None:
+    gift.expire("1 minute")
+    booked = books.move(books.wallet, USED - GIVEN, "expiry", "expired", source_id=gift.lot)
+    expected = f"lot_use: transfer {booked}: expected {GIVEN - USED} of lot {gift.lot}, found"
+    assert found() == {f"{expected} 0 of lots none of account none"}
+    sql(
+        "INSERT INTO billing_lotuse (lot_id, transfer_id, amount) VALUES (%s, %s, %s)",
+        *(gift.lot, booked, GIVEN - USED - 1),
+    )
+    sql("UPDATE billing_lot SET remaining = 1 WHERE transfer_id = %s", gift.lot)
+    assert found() == {f"{expected} {GIVEN - USED - 1} of lots {gift.lot} of account {books.wallet.pk}"}
+
+
+def test_what_expired_an_hour_ago_and_is_not_booked(books: Books, gift: Gift, found: Found) -> None:
+    gift.expire("59 minutes")
+    assert found() == set()
+    gift.expire("61 minutes")
+    assert found() == {
+        f"expired: lot {gift.lot}: expected nothing left to book, found {GIVEN - USED} to be booked"
+    }
+    # The answer that is still being written began before, and may need it.
+    sql("UPDATE billing_hold SET created_at = now() - interval '2 hours' WHERE id = %s", books.running)
+    assert found() == set()
+
+
+def test_a_wallet_that_has_less_than_is_left_of_its_lots(books: Books, gift: Gift, found: Found) -> None:
+    sql("UPDATE billing_hold SET state = 'released', ended_at = now() WHERE id = %s", books.running)
+    sql("UPDATE billing_account SET held = 0 WHERE id = %s", books.wallet.pk)
+    others = found()
+    left = GIVEN - USED
+    books.move(books.wallet, left - books.balance, "adjustment", "adjustments")
+    assert found() == others
+    books.move(books.wallet, -BOUGHT, "refund", "stripe", order=books.bought)
+    assert found() == others
+    books.move(books.wallet, -1, "adjustment", "adjustments")
+    covered = (
+        f"covered: account {books.wallet.pk}: expected at least {left - BOUGHT}, found {left - BOUGHT - 1}"
+    )
+    assert found() - others == {covered}
 
 
 # --- What was bought -------------------------------------------------------------------------------------
