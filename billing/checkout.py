@@ -10,7 +10,8 @@ from django.db.models.functions import Now
 from accounts.models import User
 from billing.credits import CREDITS_PER_USD, to_microcredits
 from billing.customers import customer_of
-from billing.models import Order, Pack
+from billing.errors import RequestRefused
+from billing.models import Customer, Order, Pack
 from billing.stripe_gateway import create_checkout
 
 # Two clicks on one button are this close together; later the same button is another purchase.
@@ -80,13 +81,26 @@ def open_checkout(
     with the button, so that a double click opens one checkout and not two. `keeps_card`: the buyer lets Stripe keep
     what they pay with for automatic top-ups.
     """
-    customer = customer_of(user)
     order = _order(user, purchase, order_id, keeps_card)
     session_id, url = create_checkout(
-        order, customer=customer, success_url=success_url, cancel_url=cancel_url
+        order,
+        customer=_customer(user, keeps_card),
+        email=user.email,
+        success_url=success_url,
+        cancel_url=cancel_url,
     )
     Order.objects.filter(pk=order.pk, stripe_session=None).update(stripe_session=session_id)
     return url
+
+
+def _customer(user: User, keeps_card: bool) -> Customer | None:
+    """Whoever pays; None where the key may not make customers, without whom only cards cannot be kept."""
+    try:
+        return customer_of(user)
+    except RequestRefused:
+        if keeps_card:
+            raise
+        return None
 
 
 def _order(user: User, purchase: Purchase, order_id: uuid.UUID | None, keeps_card: bool) -> Order:

@@ -40,9 +40,11 @@ class Session:
 
 
 def create_checkout(
-    order: Order, *, customer: Customer, success_url: str, cancel_url: str
+    order: Order, *, customer: Customer | None, email: str, success_url: str, cancel_url: str
 ) -> tuple[str, str]:
     """Open a hosted payment page for a stored order: (session id, its URL). PaymentUnavailable if that fails.
+
+    Without a `customer` the page is filled in with `email`.
 
     Asking again for the same order, at once or after a lost answer, gives the same session. `success_url` is
     sent with `{CHECKOUT_SESSION_ID}` in it, which Stripe fills in.
@@ -55,7 +57,7 @@ def create_checkout(
     params: Any = {
         "mode": "payment",
         "client_reference_id": order_id,
-        "customer": customer.stripe_id,
+        **({"customer": customer.stripe_id} if customer else {"customer_email": email}),
         "metadata": {"order": order_id},
         "payment_intent_data": payment,
         "invoice_creation": {"enabled": True},
@@ -113,8 +115,9 @@ def retrieve_session(session_id: str) -> Session:
     found = ask(lambda: client().v1.checkout.sessions.retrieve(session_id, params)).to_dict()
     if found.get("id") != session_id:
         raise PaymentUnavailable("Stripe answered with another checkout than was asked for.")
-    payment = found.get("payment_intent") or {}
-    kept = (payment.get("payment_method") or {}) if payment.get("setup_future_usage") == "off_session" else {}
+    payment = _expanded(found.get("payment_intent"))
+    is_kept = payment.get("setup_future_usage") == "off_session"
+    kept = _expanded(payment.get("payment_method")) if is_kept else {}
     return Session(
         id=session_id,
         status=found.get("status") or "",
@@ -138,6 +141,11 @@ def card_label(method: dict[str, Any]) -> str:
     details = method.get(kind) or {}
     name = details.get("brand") or details.get("bank_name") or kind.replace("_", " ")
     return f"{str(name).title()} {details.get('last4') or ''}".strip()[:60]
+
+
+def _expanded(found: Any) -> dict[str, Any]:
+    """An object that we asked to have in full; where a key may not read it, Stripe leaves its id."""
+    return {"id": found} if isinstance(found, str) else found or {}
 
 
 def _open(params: Any, *, key: str) -> tuple[str, str]:

@@ -255,3 +255,13 @@ def test_a_form_from_elsewhere_is_refused(alice: User, sign_in: SignIn, starter:
 def test_looking_buys_nothing(alice: User, sign_in: SignIn, starter: Pack) -> None:
     assert sign_in(alice).get("/billing/checkout/", params={"pack": starter.pk}).status_code == 405
     assert not alice.orders.exists()
+
+
+def test_a_key_that_may_not_make_customers_still_sells(
+    alice: User, go_to_checkout: GoToCheckout, demo_stripe: DemoStripe
+) -> None:
+    """Stripe's restricted keys are allowed this and not that."""
+    demo_stripe.api_faults(path="/v1/customers", status=403, times=1)
+    checkout = go_to_checkout(alice)
+    session = demo_stripe.api("GET", f"{SESSIONS}/{checkout.session}")
+    assert (session["customer"], session["customer_email"]) == (None, alice.email)
