@@ -2,8 +2,10 @@
 
 import itertools
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -11,7 +13,7 @@ from accounts.models import ApiKey, User
 from billing.models import Price
 from chatapp.conversations.models import Conversation, Turn
 from tests.admin.desk import SECRET, conversation, ended_turn
-from tests.billing.books import CREDIT, wallet_of
+from tests.billing.books import CREDIT, grant, wallet_of
 
 LISTS = [
     *("accounts/user/", "accounts/apikey/", "admin/logentry/", "auth/group/"),
@@ -46,10 +48,12 @@ def test_every_form_fits_and_works(
     turn: Turn, alice: User, operator: User, page_of: Callable[..., Page]
 ) -> None:
     key, _ = ApiKey.issue(user=alice, name="cron")
+    grant(alice, CREDIT, expires_at=timezone.now() + timedelta(days=30))
     person = f"accounts/user/{alice.pk}"
     chat = f"conversations/conversation/{turn.conversation_id}"
     forms = [
-        *(f"{person}/change/", f"{person}/adjust-credits/", f"{person}/password/", "accounts/user/add/"),
+        *(f"{person}/change/", f"{person}/adjust-credits/", f"{person}/grant-credits/"),
+        *(f"{person}/password/", "accounts/user/add/"),
         *(f"accounts/apikey/{key.pk}/change/", f"accounts/apikey/{key.pk}/revoke/", f"{person}/history/"),
         *(f"{chat}/change/", f"{chat}/messages/"),
         f"conversations/turn/{turn.pk}/change/",
@@ -105,6 +109,23 @@ def test_an_operator_gives_credits(alice: User, operator: User, page_of: Callabl
         page.get_by_text(f"12.500000 credits were given to {alice.email} by {operator.email}")
     ).to_be_visible()
     assert wallet_of(alice).balance == 112_500_000
+
+
+def test_an_operator_gives_credits_to_many(
+    alice: User, bob: User, operator: User, page_of: Callable[..., Page]
+) -> None:
+    page = page_of(operator)
+    page.goto("/admin/accounts/user/")
+    for user in (alice, bob):
+        page.get_by_role("row", name=user.email).get_by_role("checkbox").check()
+    page.get_by_label("Select action to run").select_option("Give promotional credits")
+    page.get_by_role("button", name="Run").click()
+    page.get_by_label("Credits for each person").fill("3")
+    page.get_by_label("Last day").fill(f"{timezone.now() + timedelta(days=9):%Y-%m-%d}")
+    page.get_by_label("Reason").fill("Spring")
+    page.get_by_role("button", name="Give credits").click()
+    expect(page.get_by_text("3.000000 promotional credits were given to each of 2 people")).to_be_visible()
+    assert [wallet_of(user).balance for user in (alice, bob)] == [103_000_000, 103_000_000]
 
 
 def test_usage_is_filtered_by_day_in_the_page(

@@ -333,7 +333,14 @@ def test_a_new_price_touches_no_turn_that_has_begun(desk: Client, alice: User) -
     assert Price.objects.now_for("claude-sonnet-5-5").input_usd == was.input_usd * 5
 
     usage = Usage(input_tokens=8, output_tokens=100)
-    outcome = Outcome(provider="anthropic", usage=usage, stop_reason="end_turn", finished=True, counted=True)
+    outcome = Outcome(
+        model="claude-sonnet-5-5",
+        provider="anthropic",
+        usage=usage,
+        stop_reason="end_turn",
+        finished=True,
+        counted=True,
+    )
 
     async def live() -> LiveTurn:
         return LiveTurn(turns.started(opened))
