@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("run")
 CHILDREN = {
     "web": "chatapp.local.web",
     "worker": "worker",
-    "beat": "beat",
+    "beat": "--schedule",
     "claude": "chatapp.local.demo_claude",
     "stripe": "chatapp.local.demo_stripe",
     "valkey": "valkey-server",
@@ -98,10 +98,10 @@ class LocalRun:
         return self.ready() == {"database": True, "redis": True, "worker": True}
 
     def child(self, name: str) -> psutil.Process | None:
-        """The process of that name that is running now."""
+        """The process of that name that is running now: of PostgreSQL's many, the one that was started here."""
         for process in find(self.home):
             try:
-                if CHILDREN[name] in " ".join(process.cmdline()):
+                if process.ppid() == self.supervisor.pid and CHILDREN[name] in " ".join(process.cmdline()):
                     return process
             except psutil.NoSuchProcess:
                 continue
