@@ -114,6 +114,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 ("Orders", "receipt_long", "billing.order"),
                 ("Stripe events", "webhook", "billing.stripeevent"),
                 ("Packs", "sell", "billing.pack"),
+                ("Plans", "event_repeat", "billing.plan"),
+                ("Subscriptions", "autorenew", "billing.subscription"),
+                ("Automatic top-ups", "battery_charging_full", "billing.autotopup"),
             ],
             Catalogue=[
                 ("Language models", "neurology", "billing.languagemodel"),
