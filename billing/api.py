@@ -1,18 +1,23 @@
 """Balance, models with their prices, and the statement, over the API."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema
+from pydantic import ValidationInfo, field_validator
 
 from accounts.models import User
-from billing import ledger
+from billing import ledger, movements, statement
+from billing.answers import Answer
 from billing.credits import as_string
-from billing.models import Account, LanguageModel, Price, Transfer
+from billing.models import LanguageModel, Price
+from billing.movements import KINDS, Filters
 from billing.pricing import Rates, rates
+from billing.statement import Line
+from billing.statement_form import EARLIEST_DAY, LATEST_DAY
 
 router = Router(tags=["billing"])
 
@@ -59,22 +64,83 @@ class ModelOut(Schema):
     flat_fee: str
 
 
+class AnswerOut(Schema):
+    """What a charge was for. `conversation` is null once it has been deleted."""
+
+    model: str
+    model_name: str
+    conversation: UUID | None
+    title: str
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int
+    cache_creation_input_tokens: int
+
+
+class FromExpiringOut(Schema):
+    """How much of a charge was taken from credits that expire, and from which."""
+
+    amount: str
+    of: str
+
+
 class TransactionOut(Schema):
-    """One movement of credits; `amount` is signed as the person sees it."""
+    """One movement of credits, in the words of the statement; `amount` is signed as the person sees it.
+
+    Credits that came and can be used until `expires_at` have `left` of them.
+    """
 
     id: int
     at: datetime
     kind: str
+    what: str
+    detail: str
     description: str
     amount: str
     balance_after: str
     turn: UUID | None
     order: UUID | None
+    answer: AnswerOut | None
+    from_expiring: list[FromExpiringOut]
+    expires_at: datetime | None
+    left: str | None
 
 
 class Statement(Schema):
+    """Which movements: of one kind, for answers by one model or in one conversation, of whole days in UTC."""
+
     cursor: int | None = Field(None, ge=1)
     limit: int = Field(50, ge=1, le=200)
+    kind: Literal[tuple(kind.value for kind in KINDS)] | None = None  # type: ignore[valid-type]
+    model: str | None = None
+    conversation: UUID | None = None
+    from_: date | None = Field(None, alias="from", ge=EARLIEST_DAY, le=LATEST_DAY)
+    to: date | None = Field(None, ge=EARLIEST_DAY, le=LATEST_DAY)
+
+    @field_validator("model")
+    @classmethod
+    def model_is_known(cls, model: str | None) -> str | None:
+        if model is not None and not LanguageModel.objects.filter(pk=model).exists():
+            raise ValueError("There is no such model. GET /api/v1/models lists those on offer.")
+        return model
+
+    @field_validator("to")
+    @classmethod
+    def days_are_in_order(cls, to: date | None, info: ValidationInfo) -> date | None:
+        first = info.data.get("from_")
+        if to is not None and first is not None and first > to:
+            raise ValueError("The first day is after the last.")
+        return to
+
+    @property
+    def filters(self) -> Filters:
+        return Filters(
+            kind=self.kind,
+            model=self.model,
+            conversation=self.conversation,
+            first=self.from_,
+            last=self.to,
+        )
 
 
 @router.get("me", response=MeOut)
@@ -96,15 +162,10 @@ def models(request: HttpRequest) -> dict[str, Any]:
 def transactions(request: HttpRequest, page: Query[Statement]) -> dict[str, Any]:
     """The statement: every movement of credits, newest first, with what it was for."""
     wallet = ledger.wallet_of(request.auth)  # type: ignore[attr-defined]
-    found = ledger.statement(wallet).select_related("order__pack")
-    if page.cursor is not None:
-        found = found.filter(pk__lt=page.cursor)
-    rows = list(found[: page.limit + 1])
-    more = len(rows) > page.limit
-    rows = rows[: page.limit]
+    found = movements.older(wallet, page.filters, than=page.cursor, limit=page.limit)
     return {
-        "items": [_transaction_out(row, wallet) for row in rows],
-        "next": str(rows[-1].pk) if more else None,
+        "items": [_transaction_out(line) for line in statement.lines(found.transfers, wallet)],
+        "next": str(found.transfers[-1].pk) if found.has_older else None,
     }
 
 
@@ -140,15 +201,33 @@ def _rates_out(rate: Rates, markup: Decimal) -> RatesOut:
     return RatesOut(**{name: f"{getattr(rate, name) * markup:.6f}" for name in Rates.__dataclass_fields__})
 
 
-def _transaction_out(transfer: Transfer, wallet: Account) -> TransactionOut:
-    sign = 1 if transfer.credit_id == wallet.pk else -1
+def _transaction_out(line: Line) -> TransactionOut:
     return TransactionOut(
-        id=transfer.pk,
-        at=transfer.created_at,
-        kind=transfer.kind,
-        description=transfer.reason or transfer.get_kind_display(),
-        amount=as_string(sign * transfer.amount),
-        balance_after=as_string(transfer.balance_after or 0),
-        turn=transfer.hold_id,
-        order=transfer.order_id,
+        id=line.id,
+        at=line.at,
+        kind=line.kind,
+        what=line.what,
+        detail=line.detail,
+        description=line.description,
+        amount=as_string(line.amount),
+        balance_after=as_string(line.balance_after),
+        turn=line.turn,
+        order=line.order,
+        answer=_answer_out(line.answer) if line.answer else None,
+        from_expiring=[FromExpiringOut(amount=as_string(part.amount), of=part.of) for part in line.lot_parts],
+        expires_at=line.expires_at,
+        left=None if line.left is None else as_string(line.left),
+    )
+
+
+def _answer_out(answer: Answer) -> AnswerOut:
+    return AnswerOut(
+        model=answer.model,
+        model_name=answer.model_name,
+        conversation=answer.conversation,
+        title=answer.title,
+        input_tokens=answer.usage.input_tokens,
+        output_tokens=answer.usage.output_tokens,
+        cache_read_input_tokens=answer.usage.cache_read_tokens,
+        cache_creation_input_tokens=answer.cache_write_tokens,
     )

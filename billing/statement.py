@@ -1,40 +1,94 @@
-"""A person's statement: every movement of their credits, in words, on pages and as CSV."""
+"""A person's statement: every movement of their credits in words: on the page, in the file, over the API."""
 
-import csv
-from collections.abc import AsyncIterator, Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from uuid import UUID
 
-from asgiref.sync import sync_to_async
-from django.db import connection
+from billing import answers, workings
+from billing.answers import Answer
+from billing.credits import to_credits
+from billing.models import Account, LotUse, Order, Transfer
+from billing.templatetags.credits import decimal_credits, money
 
-from billing import ledger
-from billing.credits import as_string, to_credits
-from billing.models import Account, Transfer
-from billing.templatetags.credits import money
+Kind = Transfer.Kind
 
-CHUNK = 1000
+
+@dataclass(frozen=True, slots=True)
+class LotPart:
+    """How much of a movement came from credits that expire, and what those were; in microcredits."""
+
+    amount: int
+    of: str
+
+    def __str__(self) -> str:
+        return f"{decimal_credits(to_credits(self.amount))} of it {self.of}"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One movement as the wallet's owner sees it: `amount` is signed, both amounts in microcredits."""
+    """One movement as the wallet's owner sees it: `amount` is signed, amounts are in microcredits.
 
+    `left` is what remains of credits that came and can be used until `expires_at`. `answer` is what a charge was for.
+    """
+
+    id: int
     at: datetime
+    kind: str
     what: str
-    detail: str
-    reference: str
+    words: str
     amount: int
     balance_after: int
+    turn: UUID | None
+    order: UUID | None
+    expires_at: datetime | None = None
+    left: int | None = None
+    lot_parts: Sequence[LotPart] = ()
+    answer: Answer | None = None
+
+    @property
+    def reference(self) -> str:
+        """The id of the order, or of the turn, by which support can find it."""
+        return str(self.order or self.turn or "")
+
+    @property
+    def detail(self) -> str:
+        """All that is to be said beside `what`, in one line of text."""
+        said = [self.words]
+        if self.answer:
+            where = f"in “{self.answer.title}”" if self.answer.conversation else "in a chat deleted since"
+            said.append(f"{self.answer.model_name} {where}")
+        if self.expires_at:
+            said.append(f"usable until {_moment(self.expires_at)}")
+        said += map(str, self.lot_parts)
+        return ", ".join(part for part in said if part)
+
+    @property
+    def description(self) -> str:
+        return f"{self.what}: {self.detail}" if self.detail else self.what
 
     @property
     def change(self) -> "Figure":
         return figure(self.amount, sign="+")
 
     @property
+    def charged(self) -> "Figure":
+        """What went out, without its sign."""
+        return figure(-self.amount)
+
+    @property
     def balance(self) -> "Figure":
         return figure(self.balance_after)
+
+    @property
+    def parts(self) -> list[workings.Part]:
+        """How the price of an answer comes about."""
+        return workings.parts(self.answer, -self.amount) if self.answer else []
+
+    @property
+    def above_tier(self) -> int | None:
+        return workings.above_tier(self.answer) if self.answer else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,80 +109,88 @@ def figure(microcredits: int, *, sign: str = "") -> Figure:
     return Figure(cents=f"{'−' if microcredits < 0 else sign}{text[:-4]}", rest=text[-4:])
 
 
-def line(transfer: Transfer, wallet: Account) -> Line:
-    return Line(
-        at=transfer.created_at,
-        what=transfer.get_kind_display(),
-        detail=_detail(transfer),
-        reference=_reference(transfer),
-        amount=transfer.amount if transfer.credit_id == wallet.pk else -transfer.amount,
-        balance_after=transfer.balance_after or 0,
-    )
+def lines(transfers: Sequence[Transfer], wallet: Account) -> list[Line]:
+    """Movements of `wallet`, as `billing.movements` finds them, in words."""
+    turns = [transfer.hold_id for transfer in transfers if transfer.hold_id]
+    told = answers.book().answers(wallet.user, turns) if wallet.user and turns else {}
+    uses = _lot_uses(transfers)
+    return [
+        Line(
+            id=transfer.pk,
+            at=transfer.created_at,
+            kind=transfer.kind,
+            what=transfer.get_kind_display(),
+            words=_words(transfer, incoming=transfer.credit_id == wallet.pk),
+            amount=transfer.amount if transfer.credit_id == wallet.pk else -transfer.amount,
+            balance_after=transfer.balance_after or 0,
+            turn=transfer.hold_id,
+            order=transfer.order_id,
+            expires_at=transfer.expires_at,
+            left=transfer.lot.remaining if transfer.expires_at else None,
+            lot_parts=uses.get(transfer.pk, ()),
+            answer=told.get(transfer.hold_id) if transfer.hold_id else None,
+        )
+        for transfer in transfers
+    ]
 
 
-def _detail(transfer: Transfer) -> str:
-    kind = Transfer.Kind(transfer.kind)
-    if kind == Transfer.Kind.SIGNUP:
-        return "A gift to begin with"
-    if kind == Transfer.Kind.PURCHASE and transfer.order:
-        return f"Paid {money(transfer.order.amount_cents, transfer.order.currency)} through Stripe"
-    if kind == Transfer.Kind.REFUND and not transfer.reason:
-        return "Credits taken back for money given back"
-    if kind == Transfer.Kind.DISPUTE and not transfer.reason:
-        return "Credits taken back for a disputed payment"
+def _lot_uses(transfers: Iterable[Transfer]) -> dict[int, list[LotPart]]:
+    """What each transfer took from credits that expire. An expiry is about nothing else, so it need not say so."""
+    spent = [transfer.pk for transfer in transfers if transfer.kind == Kind.CHARGE]
+    uses: dict[int, list[LotPart]] = defaultdict(list)
+    found = LotUse.objects.filter(transfer__in=spent).select_related("lot__transfer__order__plan")
+    for use in found.order_by("lot__expires_at", "lot"):
+        uses[use.transfer_id].append(LotPart(use.amount, _credits_of(use.lot.transfer)))
+    return uses
+
+
+def _words(transfer: Transfer, *, incoming: bool) -> str:
+    """What a movement was for, as far as billing knows."""
+    match Kind(transfer.kind):
+        case Kind.SIGNUP:
+            return "A gift to begin with"
+        case Kind.PURCHASE if transfer.order:
+            return _bought(transfer.order)
+        case Kind.REFUND if not transfer.reason:
+            return (
+                "Given back to you: the refund did not go through"
+                if incoming
+                else "Credits taken back for money given back"
+            )
+        case Kind.DISPUTE if not transfer.reason:
+            return (
+                "Given back to you: the payment stands"
+                if incoming
+                else "Credits taken back for a disputed payment"
+            )
+        case Kind.EXPIRY if transfer.source:
+            until = transfer.source.expires_at
+            day = f" by {_moment(until)}" if until else ""
+            return f"Not used{day}: {_credits_of(transfer.source)}"
     return transfer.reason
 
 
-def _reference(transfer: Transfer) -> str:
-    """The id of the order, or of the turn (a hold has its turn's id), by which support can find it."""
-    return str(transfer.order_id or transfer.hold_id or "")
+def _bought(order: Order) -> str:
+    price = money(order.amount_cents, order.currency)
+    if order.paid_cents is not None and order.paid_cents != order.amount_cents:
+        paid = f"paid {money(order.paid_cents, order.currency)} instead of {price} through Stripe"
+    else:
+        paid = f"paid {price} through Stripe"
+    if order.source == Order.Source.SUBSCRIPTION and order.plan:
+        return f"Plan {order.plan.name}, {paid}"
+    if order.source == Order.Source.AUTO_TOPUP:
+        return f"Topped up automatically, {paid}"
+    return f"P{paid[1:]}"
 
 
-async def as_csv(wallet: Account) -> AsyncIterator[str]:
-    """The whole statement, newest first, in chunks; a slow reader keeps no database connection meanwhile."""
-    yield _csv([("time", "what", "detail", "reference", "credits", "balance_after")])
-    before: int | None = None
-    while True:
-        text, before = await sync_to_async(_chunk)(wallet, before)
-        if text:
-            yield text
-        if before is None:
-            return
+def _credits_of(transfer: Transfer) -> str:
+    """What the credits are called that a transfer brought."""
+    if transfer.kind == Kind.GRANT:
+        return f"promotional credits ({transfer.reason})"
+    if transfer.order and transfer.order.plan:
+        return f"credits of plan {transfer.order.plan.name}"
+    return "credits bought"
 
 
-def _chunk(wallet: Account, before: int | None) -> tuple[str, int | None]:
-    """Up to CHUNK lines older than a transfer, and the last one's id if there may be more."""
-    movements = ledger.statement(wallet).select_related("order")
-    if before is not None:
-        movements = movements.filter(pk__lt=before)
-    transfers = list(movements[:CHUNK])
-    rows = (line(transfer, wallet) for transfer in transfers)
-    text = _csv(
-        (
-            row.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            row.what,
-            _inert(row.detail),
-            row.reference,
-            as_string(row.amount),
-            as_string(row.balance_after),
-        )
-        for row in rows
-    )
-    if not connection.in_atomic_block:
-        connection.close()
-    return text, transfers[-1].pk if len(transfers) == CHUNK else None
-
-
-def _inert(text: str) -> str:
-    """Words as words: a spreadsheet would run those that begin like a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
-
-
-class _Echo:
-    def write(self, text: str) -> str:
-        return text
-
-
-def _csv(rows: Iterable[tuple[Any, ...]]) -> str:
-    writer = csv.writer(_Echo())
-    return "".join(writer.writerow(row) for row in rows)
+def _moment(at: datetime) -> str:
+    return f"{at:%-d %b %Y, %H:%M} UTC"

@@ -1,10 +1,11 @@
 from django.urls import path
 
-from billing import views, views_plans
+from billing import views, views_plans, views_statement
 
 urlpatterns = [
     path("", views.billing, name="billing"),
-    path("statement.csv", views.statement_csv, name="billing_statement"),
+    path("statement.csv", views_statement.statement_csv, name="billing_statement"),
+    path("low-balance/", views_statement.low_balance, name="billing_low_balance"),
     path("checkout/", views.checkout, name="billing_checkout"),
     path("return/", views.checkout_return, name="billing_return"),
     path("portal/", views_plans.portal, name="billing_portal"),

@@ -5,18 +5,16 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
-from billing import fulfilment, ledger, statement, stripe_gateway, subscriptions, webhooks
+from billing import fulfilment, ledger, statement_page, stripe_gateway, subscriptions, webhooks
 from billing.checkout import open_checkout
 from billing.errors import EventRejected, PaymentUnavailable
 from billing.forms import CheckoutForm
@@ -25,7 +23,6 @@ from billing.offering import on_offer
 
 log = structlog.get_logger(__name__)
 
-LINES_PER_PAGE = 25
 SWITCHED_OFF = "Buying credits is switched off on this site."
 
 
@@ -41,17 +38,6 @@ class SeeOther(HttpResponseRedirect):
 def billing(request: HttpRequest) -> HttpResponse:
     """Balance, packs, and the statement."""
     return billing_page(request)
-
-
-@require_safe
-@never_cache
-@login_required
-def statement_csv(request: HttpRequest) -> StreamingHttpResponse:
-    """The whole statement as a file."""
-    wallet = ledger.wallet_of(person_of(request))
-    response = StreamingHttpResponse(statement.as_csv(wallet), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="statement-{timezone.now():%Y-%m-%d}.csv"'
-    return response
 
 
 @require_POST
@@ -150,18 +136,17 @@ def billing_page(request: HttpRequest, *, problem: str = "", status: int = 200) 
     """The whole page, with what went wrong on top."""
     user = person_of(request)
     wallet = ledger.wallet_of(user)
-    page = Paginator(ledger.statement(wallet).select_related("order"), LINES_PER_PAGE).get_page(
-        request.GET.get("page")
-    )
+    shown = statement_page.shown(request.GET, user, wallet)
     context: dict[str, Any] = {
         "problem": problem,
         "cancelled": "cancelled" in request.GET,
         "can_buy": bool(settings.STRIPE_SECRET_KEY),
         **on_offer(user),
         "waiting": _waiting(user),
-        "page": page,
-        "lines": [statement.line(transfer, wallet) for transfer in page],
+        **shown,
     }
+    if shown["statement_problems"] and status == 200:
+        status = 400
     return render(request, "billing/billing.html", context, status=status)
 
 

@@ -367,6 +367,9 @@ OPENAI_BASE_URL = url(
     "OPENAI_BASE_URL", "https://api.openai.com/v1", {"http", "https"}, "it is where OpenAI is."
 )
 
+# Who tells billing, which knows of no chat, what its charges were for.
+ANSWER_BOOK = "chatapp.conversations.answers.TurnBook"
+
 # Without a key, buying credits is plainly off: the billing page says so.
 STRIPE_SECRET_KEY = text("STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRET = text("STRIPE_WEBHOOK_SECRET", "")

@@ -212,13 +212,12 @@ def test_the_statement_tells_every_movement_with_its_sign_and_the_balance_after_
     page = either.get("transactions")
 
     assert page["next"] is None
-    told = [
-        {name: value for name, value in item.items() if name not in {"id", "at"}} for item in page["items"]
-    ]
+    names = ["kind", "description", "amount", "balance_after", "turn", "order"]
+    told = [{name: item[name] for name in names} for item in page["items"]]
     assert told == [
         {
             "kind": "charge",
-            "description": "Answer",
+            "description": "Answer: Sonnet 5.5 in a chat deleted since",
             "amount": "-1.000000",
             "balance_after": "549.000000",
             "turn": str(turn),
@@ -226,7 +225,7 @@ def test_the_statement_tells_every_movement_with_its_sign_and_the_balance_after_
         },
         {
             "kind": "adjustment",
-            "description": "for a test",
+            "description": "Adjustment: for a test",
             "amount": "-50.000000",
             "balance_after": "550.000000",
             "turn": None,
@@ -234,7 +233,7 @@ def test_the_statement_tells_every_movement_with_its_sign_and_the_balance_after_
         },
         {
             "kind": "purchase",
-            "description": "Credits bought",
+            "description": "Credits bought: Paid $1 through Stripe",
             "amount": "500.000000",
             "balance_after": "600.000000",
             "turn": None,
@@ -242,7 +241,7 @@ def test_the_statement_tells_every_movement_with_its_sign_and_the_balance_after_
         },
         {
             "kind": "signup",
-            "description": "Welcome credits",
+            "description": "Welcome credits: A gift to begin with",
             "amount": "100.000000",
             "balance_after": "100.000000",
             "turn": None,
