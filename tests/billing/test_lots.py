@@ -28,6 +28,7 @@ from tests.billing.books import (
 )
 
 WELCOME = 100 * CREDIT
+A_LOT = "INSERT INTO billing_lot SELECT {}, {}, {}, {}, {} FROM billing_transfer WHERE expires_at IS NOT NULL"
 DAY = timedelta(days=1)
 
 
@@ -108,6 +109,19 @@ def test_what_expires_soonest_is_used_first_and_what_never_expires_last(alice: U
     assert balance(alice) == WELCOME - 3
 
 
+def test_of_two_that_expire_together_the_older_is_used_first(alice: User) -> None:
+    until = in_days(3)
+    older, newer = grant(alice, 10, expires_at=until), grant(alice, 10, expires_at=until)
+    spend(alice, 4)
+    assert remaining(older, newer) == [6, 10]
+
+
+def test_nobody_uses_what_was_given_to_somebody_else(alice: User, bob: User) -> None:
+    bobs, hers = grant(bob, 10, expires_at=in_days(1)), grant(alice, 10, expires_at=in_days(2))
+    spend(alice, 15)
+    assert remaining(bobs, hers) == [10, 0]
+
+
 def test_each_use_of_a_lot_is_told(alice: User) -> None:
     first, second = grant(alice, 5, expires_at=in_days(1)), grant(alice, 5, expires_at=in_days(2))
     turn = open_turn(alice, 8)
@@ -168,6 +182,15 @@ def test_an_answer_that_began_later_does_not_use_what_has_expired(alice: User) -
     assert balance(alice) == WELCOME - 40
 
 
+def test_what_expired_before_an_answer_began_does_not_wait_for_it(alice: User) -> None:
+    turn = open_turn(alice, 30)
+    given = grant(alice, 50, expires_at=in_days(-1))
+    expire_lots()
+    assert remaining(given) == [0]
+    close_turn(turn, 30)
+    assert balance(alice) == WELCOME - 30
+
+
 def test_two_lots_that_expired_under_one_answer_keep_together_what_it_needs(alice: User) -> None:
     turn = open_turn(alice, 30)
     first, second = (grant(alice, 20, expires_at=just_after(turn)) for _ in range(2))
@@ -209,6 +232,14 @@ def test_a_refund_leaves_gifts_alone_and_a_gift_repays_no_debt(alice: User) -> N
     assert (balance(alice), remaining(second)) == (-50, [0])
 
 
+def test_a_refund_takes_what_was_bought_and_not_what_was_given(alice: User) -> None:
+    bought = order(alice, 100)
+    pay(bought)
+    given = grant(alice, 50, expires_at=in_days(1))
+    take_back(bought, 100)
+    assert (balance(alice), remaining(given)) == (WELCOME + 50, [50])
+
+
 def test_a_refund_of_credits_that_expire_takes_what_is_left_of_them(alice: User) -> None:
     bought = order(alice, 100)
     type(bought).objects.filter(pk=bought.pk).update(credits_expire_at=in_days(30))
@@ -236,6 +267,10 @@ def test_what_was_bought_expires_when_its_order_says_so(alice: User) -> None:
         "UPDATE billing_lot SET expires_at = expires_at + interval '1 day'",
         "UPDATE billing_lot SET amount = amount + 1, remaining = remaining + 1",
         "INSERT INTO billing_lot SELECT id, 5, 5, now(), credit_id FROM billing_transfer WHERE kind = 'signup' LIMIT 1",
+        A_LOT.format("id", "amount + 1", "amount + 1", "expires_at", "credit_id"),
+        A_LOT.format("id", "amount", "amount - 1", "expires_at", "credit_id"),
+        A_LOT.format("id", "amount", "amount", "expires_at + interval '1 s'", "credit_id"),
+        A_LOT.format("id", "amount", "amount", "expires_at", "debit_id"),
         "INSERT INTO billing_lotuse (lot_id, transfer_id, amount) SELECT transfer_id, transfer_id, 1 FROM billing_lot",
         "UPDATE billing_lotuse SET amount = amount - 1",
         "DELETE FROM billing_lotuse",
@@ -268,4 +303,24 @@ def test_a_hold_cannot_be_dated_back_to_use_what_has_expired(alice: User) -> Non
         sql(
             "INSERT INTO billing_hold (id, account_id, amount, state, created_at) VALUES (%s, %s, 1, 'pending', %s)",
             *(uuid.uuid4(), wallet.pk, datetime(2026, 1, 1, tzinfo=UTC)),
+        )
+
+
+def test_a_hold_by_hand_on_credits_that_have_expired_is_refused(alice: User) -> None:
+    grant(alice, 50, expires_at=now())
+    with refused("does not have so many credits available"):
+        Hold.objects.create(account=wallet_of(alice), amount=WELCOME + 1)
+
+
+def test_an_adjustment_by_hand_of_credits_that_have_expired_is_refused(alice: User) -> None:
+    grant(alice, 50, expires_at=now())
+    with refused("does not have so many credits available"):
+        Transfer.objects.create(
+            key="x",
+            kind=Transfer.Kind.ADJUSTMENT,
+            debit=wallet_of(alice),
+            credit=ledger.house(Account.Kind.ADJUSTMENTS),
+            amount=WELCOME + 1,
+            balance_after=49,
+            reason="r",
         )
