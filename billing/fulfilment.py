@@ -7,12 +7,14 @@ come from our stored order, and however often and from wherever it runs, an orde
 from functools import partial
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from accounts.models import User
 from accounts.notify import notify
-from billing import ledger, stripe_gateway
+from billing import ledger, mails, stripe_gateway
 from billing.models import Account, AutoTopUp, Order
 from billing.stripe_gateway import Session
 from billing.stripe_gateway.payments import Payment
@@ -116,6 +118,7 @@ def credit(order: Order, wallet: Account | None, *, asked: int, paid: int, curre
     order.paid_at = Now()
     order.paid_cents = paid
     ledger.purchase(wallet=wallet, order=order)
+    mails.receipt(order, link=f"{settings.SITE_URL}{reverse('billing_invoice', args=[order.pk])}")
     if order.user_id:
         transaction.on_commit(partial(notify, order.user_id, "balance"), robust=True)
 

@@ -1,4 +1,4 @@
-"""What billing writes to people: that credits came, that few are left, that an automatic top-up failed.
+"""What billing writes to people: that credits came, that few are left, that a top-up or a plan was not paid.
 
 A mail is stored in the transaction whose news it tells, so it exists exactly if they are true, and once, by its key.
 It leaves from the worker. A mail server that is away delays it and nothing else.
@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from billing import ledger
-from billing.models import Mail, Order
+from billing.models import Mail, Order, Subscription
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,14 @@ def low_balance(user: User, *, balance: int, threshold: int, since: int) -> None
 def topup_failed(user: User, order: Order, reason: str) -> None:
     """Owe `user` the news that an automatic top-up was not paid; `reason` is Stripe's word for why."""
     _owe(Mail.Kind.TOPUP_FAILED, user, key=f"topup_failed:{order.pk}", order=order, facts={"reason": reason})
+
+
+def plan_unpaid(subscription: Subscription, *, attempt: str) -> None:
+    """Owe a subscriber the news that a period of their plan could not be paid; `attempt` names the try that failed."""
+    if subscription.user is not None:
+        plan = subscription.plan
+        facts = {"plan": plan.name, "price_cents": plan.price_cents, "currency": plan.currency}
+        _owe(Mail.Kind.PLAN_UNPAID, subscription.user, key=f"plan_unpaid:{attempt}", facts=facts)
 
 
 def deliver(mail_id: int) -> bool:

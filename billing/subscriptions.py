@@ -14,7 +14,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.models import User
-from billing import fulfilment, ledger, stripe_gateway
+from billing import fulfilment, ledger, mails, stripe_gateway
 from billing.checkout import SAME_CLICK
 from billing.customers import customer_of
 from billing.errors import PaymentRefused, PaymentUnavailable, RequestRefused, SubscriptionRefused
@@ -249,6 +249,7 @@ def apply_failure(news: News) -> Subscription | None:
     attempt = f"{invoice.id}:{invoice.attempts}"
     if subscription.told_of != attempt:
         Subscription.objects.filter(pk=subscription.pk).update(told_of=attempt)
+        mails.plan_unpaid(subscription, attempt=attempt)
     return subscription
 
 

@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
                             ("receipt", "Receipt"),
                             ("low_balance", "Low Balance"),
                             ("topup_failed", "Topup Failed"),
+                            ("plan_unpaid", "Plan Unpaid"),
                         ],
                         max_length=16,
                     ),

@@ -387,8 +387,13 @@ def test_a_renewal_that_fails_is_past_due_until_it_is_paid(
     assert person.periods[1].credits_expire_at == person.subscription.current_period_end
 
 
+def told(stack: Stack, user: User) -> int:
+    """How many mails said that the plan could not be paid."""
+    return sum("could not be paid" in str(mail["Subject"]) for mail in stack.mail_to(user.email))
+
+
 def test_a_payment_that_wants_its_person_is_told_of(
-    alice: User, subscriber: SubscriberOf, plus: Plan, demo_stripe: DemoStripe
+    alice: User, subscriber: SubscriberOf, plus: Plan, demo_stripe: DemoStripe, stack: Stack
 ) -> None:
     person = subscriber(alice)
     subscription = person.subscribe(plus)
@@ -398,6 +403,11 @@ def test_a_payment_that_wants_its_person_is_told_of(
     assert person.subscription.status == "past_due"
     assert person.subscription.told_of.endswith(":1")
     assert person.bought == [1050]
+    # Failed and waiting for its person are two events about one try.
+    stack.wait_until(lambda: told(stack, alice) == 1, "she is told by mail")
+    demo_stripe.pay_invoice(str(person.at_stripe()["latest_invoice"]), outcome="failed")
+    demo_stripe.idle()
+    stack.wait_until(lambda: told(stack, alice) == 2, "she is told of the second try")
 
 
 def test_a_failure_that_comes_after_the_payment_changes_nothing(
