@@ -19,6 +19,7 @@ KINDS = [kind for kind in Transfer.Kind if kind != Transfer.Kind.OVERRUN]
 ONLY_IN = {Transfer.Kind.SIGNUP, Transfer.Kind.PURCHASE, Transfer.Kind.GRANT}
 ONLY_OUT = {Transfer.Kind.CHARGE, Transfer.Kind.EXPIRY}
 LARGEST_ID = 2**63 - 1
+FEW = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,16 @@ def _matching(wallet: Account, filters: Filters) -> QuerySet[Transfer]:
 
 
 def _answers(user: User | None, filters: Filters) -> QuerySet[Transfer, UUID] | list[UUID]:
+    """The turns to look for, as a list if they are few.
+
+    What is rare in a long statement is found through its turns; what is frequent, by reading on along the statement.
+    PostgreSQL cannot know which it is: of 100,000 lines, the wrong way takes 400 ms to find three.
+    """
     if user is None:
         return []
-    return answers.book().ids(user, model=filters.model, conversation=filters.conversation)
+    asked = answers.book().ids(user, model=filters.model, conversation=filters.conversation)
+    few = list(asked[: FEW + 1])
+    return few if len(few) <= FEW else asked
 
 
 def _midnight(day: date) -> datetime:

@@ -251,6 +251,16 @@ def test_each_filter_leaves_what_it_says(alice: User) -> None:
     assert len(found(last=date(9999, 12, 30))) == 6
 
 
+def test_what_is_frequent_is_found_like_what_is_rare(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = chat(alice)
+    turns = [str(answered(alice, conversation=talk)) for _ in range(3)]
+    answered(alice, model=HAIKU)
+    for few in (2, 3):
+        monkeypatch.setattr(movements, "FEW", few)
+        for filters in (Filters(conversation=talk.pk), Filters(model=SONNET)):
+            assert [line.reference for line in lines(alice, filters)] == turns[::-1]
+
+
 def test_every_kind_can_be_asked_for(alice: User) -> None:
     bought(alice)
     everything = lines(alice)
