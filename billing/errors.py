@@ -56,5 +56,9 @@ class SubscriptionRefused(BillingError):
     """What was asked of a subscription does not go with what it is now; nothing was changed."""
 
 
+class NotYetPaid(BillingError):
+    """A refund or dispute of a payment that has not been credited yet; nothing was changed."""
+
+
 class EventRejected(BillingError):
     """A webhook call is not a genuine event of Stripe's that we understand; nothing was changed."""

@@ -61,6 +61,12 @@ def locked_wallet_holding(hold_id: uuid.UUID) -> Account:
     return Account.from_db(connection.alias, ACCOUNT_FIELDS, row)
 
 
+def locked_wallet_credited_with(order: Order) -> Account | None:
+    """The wallet that an order's purchase went to, whoever owns it by now, locked; None if there is no purchase."""
+    bought = Transfer.objects.filter(order=order, kind=Transfer.Kind.PURCHASE).values("credit")
+    return Account.objects.select_for_update().filter(pk__in=bought).first()
+
+
 def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int) -> Hold:
     """Set `amount` aside on a locked wallet, or raise InsufficientCredits."""
     if amount > wallet.available:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 from django.db import transaction
 
-from billing import customers, fulfilment, stripe_gateway, subscriptions, topups
+from billing import customers, fulfilment, reversals, stripe_gateway, subscriptions, topups
 from billing.models import StripeEvent
 from billing.stripe_gateway import Event
 from billing.stripe_gateway.client import our_id
@@ -72,6 +72,29 @@ def card_removed(event: Event) -> Effect:
     return lambda: gone and customers.card_is_gone(event.object_id)
 
 
+def refund_changed(event: Event) -> Effect:
+    """A refund was begun, went through or failed: which of them, the refund itself says."""
+    news = reversals.told_of_refund(event)
+    return lambda: reversals.apply(news) is not None
+
+
+def charge_refunded(event: Event) -> Effect:
+    """Some of a charge was given back."""
+    found = reversals.told_of_charge(event)
+
+    def bring_all() -> bool:
+        ours = [reversals.apply(news) for news in found]
+        return any(ours)
+
+    return bring_all
+
+
+def dispute_changed(event: Event) -> Effect:
+    """A buyer asked the bank for the money: which of them has it, the dispute itself says."""
+    news = reversals.told_of_dispute(event)
+    return lambda: reversals.apply(news) is not None
+
+
 HANDLERS: dict[str, Handler] = {
     "checkout.session.completed": session_changed,
     "checkout.session.async_payment_succeeded": session_changed,
@@ -90,6 +113,15 @@ HANDLERS: dict[str, Handler] = {
     "payment_intent.payment_failed": payment_changed,
     "payment_intent.canceled": payment_changed,
     "payment_method.detached": card_removed,
+    "refund.created": refund_changed,
+    "refund.updated": refund_changed,
+    "refund.failed": refund_changed,
+    "charge.refunded": charge_refunded,
+    "charge.dispute.created": dispute_changed,
+    "charge.dispute.updated": dispute_changed,
+    "charge.dispute.closed": dispute_changed,
+    "charge.dispute.funds_withdrawn": dispute_changed,
+    "charge.dispute.funds_reinstated": dispute_changed,
 }
 
 

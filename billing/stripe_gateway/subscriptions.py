@@ -6,7 +6,7 @@ from typing import Any
 
 import stripe
 
-from billing.errors import PaymentUnavailable
+from billing.errors import PaymentUnavailable, RequestRefused
 from billing.models import Plan, Subscription
 from billing.stripe_gateway.client import ask, client, our_id
 
@@ -135,6 +135,16 @@ def retrieve_invoice(invoice_id: str) -> Invoice:
         payment_intent=_payment_intent(found),
         page=found.get("hosted_invoice_url") or "",
     )
+
+
+def invoice_of_payment(payment_intent: str) -> str:
+    """The id of the invoice that a payment pays; empty if it pays none."""
+    params: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_intent}, "limit": 1}
+    try:
+        found = ask(lambda: client().v1.invoice_payments.list(params)).data
+    except RequestRefused:
+        return ""
+    return str(found[0].to_dict().get("invoice") or "") if found else ""
 
 
 def _subscription(found: stripe.Subscription) -> SubscriptionNow:

@@ -1,0 +1,140 @@
+"""Refunds and disputes: money that goes back to who paid it."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from billing.models import Order
+from billing.stripe_gateway.client import ask, client, our_id
+
+# A refund that failed or was canceled gave nothing back; a dispute that was won, or that is only an inquiry, took
+# nothing. All other states do, also those that Stripe may invent.
+REFUND_IS_OFF = {"failed", "canceled"}
+DISPUTE_IS_OFF = {"won", "prevented", "warning_needs_response", "warning_under_review", "warning_closed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """A refund or a dispute as it is at Stripe now; `amount` in the smallest unit of `currency`.
+
+    `counts`: whether the money is, or is going, back. `order_id` is the one we gave the payment, or empty. `reason`
+    and `made_by` are ours, of a refund that was made in our admin.
+    """
+
+    id: str
+    kind: str
+    amount: int
+    currency: str
+    counts: bool
+    payment_intent: str
+    charge: str
+    order_id: str = ""
+    reason: str = ""
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What was paid for an order, and how much of it can still be refunded."""
+
+    amount: int
+    refunded: int
+    currency: str
+
+    @property
+    def left(self) -> int:
+        return self.amount - self.refunded
+
+
+def retrieve_refund(refund_id: str) -> Reversal:
+    """The refund as Stripe has it now; PaymentUnavailable if it cannot be had."""
+    params: Any = {"expand": ["charge"]}
+    return refund_in(ask(lambda: client().v1.refunds.retrieve(refund_id, params)).to_dict())
+
+
+def retrieve_dispute(dispute_id: str) -> Reversal:
+    """The dispute as Stripe has it now; PaymentUnavailable if it cannot be had."""
+    params: Any = {"expand": ["charge"]}
+    return dispute_in(ask(lambda: client().v1.disputes.retrieve(dispute_id, params)).to_dict())
+
+
+def refunds_of(charge_id: str) -> list[Reversal]:
+    """Every refund of a charge."""
+    params: Any = {"charge": charge_id, "limit": 100, "expand": ["data.charge"]}
+    rows = ask(lambda: list(client().v1.refunds.list(params).auto_paging_iter()))
+    return [refund_in(row.to_dict()) for row in rows]
+
+
+def refunds_since(at: datetime) -> Iterator[Reversal]:
+    """Every refund that was begun since then."""
+    params: Any = {"created": {"gte": int(at.timestamp())}, "limit": 100, "expand": ["data.charge"]}
+    rows = ask(lambda: list(client().v1.refunds.list(params).auto_paging_iter()))
+    return (refund_in(row.to_dict()) for row in rows)
+
+
+def disputes_since(at: datetime) -> Iterator[Reversal]:
+    """Every dispute that was begun since then."""
+    params: Any = {"created": {"gte": int(at.timestamp())}, "limit": 100, "expand": ["data.charge"]}
+    rows = ask(lambda: list(client().v1.disputes.list(params).auto_paging_iter()))
+    return (dispute_in(row.to_dict()) for row in rows)
+
+
+def paid_for(order: Order) -> Paid:
+    """What Stripe has of an order's payment; PaymentUnavailable if it cannot be had."""
+    params: Any = {"expand": ["latest_charge"]}
+    found = ask(lambda: client().v1.payment_intents.retrieve(order.stripe_payment_intent, params)).to_dict()
+    charge = found.get("latest_charge") or {}
+    return Paid(
+        amount=charge.get("amount") or 0,
+        refunded=charge.get("amount_refunded") or 0,
+        currency=found.get("currency") or "",
+    )
+
+
+def refund(order: Order, *, amount: int, reason: str, made_by: str, key: uuid.UUID) -> str:
+    """Give back so much of what was paid for an order; the refund's id. Asked twice with a `key`, it is one refund.
+
+    RequestRefused if Stripe does not let it: more than is left, or charged back by the bank.
+    """
+    params: Any = {
+        "payment_intent": order.stripe_payment_intent,
+        "amount": amount,
+        "reason": "requested_by_customer",
+        # Whoever books it first, this process or the webhook's, finds here who did it and why.
+        "metadata": {"order": str(order.pk), "reason": reason, "made_by": made_by},
+    }
+    return ask(lambda: client().v1.refunds.create(params, {"idempotency_key": f"refund:{key}"})).id
+
+
+def refund_in(found: dict[str, Any]) -> Reversal:
+    """A refund from its object."""
+    metadata = found.get("metadata") or {}
+    return Reversal(
+        kind="refund",
+        counts=found.get("status") not in REFUND_IS_OFF,
+        reason=str(metadata.get("reason") or "")[:300],
+        made_by=str(metadata.get("made_by") or "")[:254],
+        **_common(found),
+    )
+
+
+def dispute_in(found: dict[str, Any]) -> Reversal:
+    """A dispute from its object."""
+    return Reversal(kind="dispute", counts=found.get("status") not in DISPUTE_IS_OFF, **_common(found))
+
+
+def _common(found: dict[str, Any]) -> dict[str, Any]:
+    charge, payment = found.get("charge") or {}, found.get("payment_intent") or {}
+    # Where a key may not read the one that we asked to have in full, Stripe leaves its id.
+    charge = {"id": charge} if isinstance(charge, str) else charge
+    payment = {"id": payment} if isinstance(payment, str) else payment
+    return {
+        "id": str(found["id"]),
+        "amount": found.get("amount") or 0,
+        "currency": found.get("currency") or "",
+        "charge": charge.get("id") or "",
+        "payment_intent": payment.get("id") or charge.get("payment_intent") or "",
+        "order_id": our_id(charge.get("metadata"), "order") or our_id(found.get("metadata"), "order"),
+    }
