@@ -1,7 +1,7 @@
 # Everything a developer types. `make run` and `make test` set the clone up by themselves.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench lock install
+.PHONY: help run test lint bench crash lock install
 SHELL := /bin/sh
 
 # The first Python that is new enough, itself and not a virtual environment's; or name one with PYTHON=…
@@ -34,6 +34,9 @@ lint: install ## Formatter check, linter, type check, import contract, front-end
 
 bench: install ## What it does per second, beside its peers: a table, and benchmarks/results/latest.json (ONLY=ledger)
 	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+crash: install ## Kill -9 anything while people chat and pay, then count every credit (KILLS=300)
+	@$(VENV)/python -m tests.crash --kills $(or $(KILLS),300)
 
 lock: install ## Bring the lock files in line with pyproject.toml and package.json
 	@$(PYTHON) -m venv .local/uv && .local/uv/bin/python -m pip install --quiet --upgrade uv
