@@ -4,12 +4,14 @@ from billing.models.catalogue import LanguageModel, Price
 from billing.models.ledger import Account, Hold, Lot, LotUse, Transfer
 from billing.models.notices import LowBalanceNotice, Mail
 from billing.models.plans import AutoTopUp, Customer, Plan, PlanCheckout, Subscription
+from billing.models.reconciliation import Discrepancy, Reconciliation
 from billing.models.shop import Order, Pack, StripeEvent
 
 __all__ = [
     "Account",
     "AutoTopUp",
     "Customer",
+    "Discrepancy",
     "Hold",
     "LanguageModel",
     "Lot",
@@ -21,6 +23,7 @@ __all__ = [
     "Plan",
     "PlanCheckout",
     "Price",
+    "Reconciliation",
     "StripeEvent",
     "Subscription",
     "Transfer",

@@ -115,6 +115,7 @@ class Order(models.Model):
                 name="orders_by_payment_intent",
             ),
         ]
+        permissions = [("refund_orders", "Can refund what people paid")]
 
     def __str__(self) -> str:
         return f"Order {self.id}"
@@ -141,6 +142,7 @@ class StripeEvent(models.Model):
 
     class Meta:
         ordering = ["-received_at"]
+        permissions = [("replay_events", "Can have events handled again")]
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"
