@@ -388,6 +388,27 @@ def test_a_worker_killed_before_it_asked_is_made_up_for(
     assert (saver.states, saver.available, saver.charged()) == (["paid"], 500, 1)
 
 
+def test_many_who_finish_what_was_left_behind_take_the_money_once(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver.turn_on()
+
+    def away(*_: object) -> str:
+        raise PaymentUnavailable("away")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(payments, "charge_off_session", away)
+        order = topups.consider(saver.user.pk)
+    assert order
+    long_ago(order, minutes=3)
+
+    assert books.at_once([topups.finish_left_behind] * 5) == [None] * 5
+    saver.stripe.idle()
+    assert (saver.states, saver.available, saver.charged()) == (["paid"], 500, 1)
+    keys = {row["idempotency_key"] for row in saver.stripe.requests(INTENTS) if row["method"] == "POST"}
+    assert keys == {f"topup:{order.pk}"}
+
+
 def test_the_webhook_alone_credits_what_was_left_behind(saver: Saver) -> None:
     saver.turn_on()
     saver.stripe.api_faults(path=INTENTS, lose_answer=True, times=4)
