@@ -1,7 +1,7 @@
 """Balance, models with their prices, and the statement, over the API."""
 
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any, Literal
 from uuid import UUID
 
@@ -50,6 +50,16 @@ class TierOut(Schema):
     prices: RatesOut
 
 
+class FallbackOut(Schema):
+    """Who answers, at their own prices, when a model cannot begin; what can be held is the dearer of both."""
+
+    id: str
+    name: str
+    prices: RatesOut
+    tier: TierOut | None
+    flat_fee: str
+
+
 class ModelOut(Schema):
     id: str
     name: str
@@ -62,6 +72,7 @@ class ModelOut(Schema):
     prices: RatesOut
     tier: TierOut | None
     flat_fee: str
+    fallback: FallbackOut | None
 
 
 class AnswerOut(Schema):
@@ -171,16 +182,13 @@ def transactions(request: HttpRequest, page: Query[Statement]) -> dict[str, Any]
 
 def models_offered() -> list[ModelOut]:
     """The models on sale, in the operator's order; the first is the default."""
-    on_sale = list(LanguageModel.objects.on_sale())
+    on_sale = LanguageModel.objects.on_sale().select_related("fallback")
     prices = {price.model_id: price for price in Price.objects.in_force()}
-    return [_model_out(model, prices[model.pk], default=index == 0) for index, model in enumerate(on_sale)]
+    return [_model_out(model, prices, default=index == 0) for index, model in enumerate(on_sale)]
 
 
-def _model_out(model: LanguageModel, price: Price, *, default: bool) -> ModelOut:
-    tier = None
-    if price.tier_tokens is not None:
-        above = rates(price, prompt_tokens=price.tier_tokens + 1)
-        tier = TierOut(above_tokens=price.tier_tokens, prices=_rates_out(above, price.markup))
+def _model_out(model: LanguageModel, prices: dict[str, Price], *, default: bool) -> ModelOut:
+    other = model.standby
     return ModelOut(
         id=model.pk,
         name=model.name,
@@ -190,15 +198,30 @@ def _model_out(model: LanguageModel, price: Price, *, default: bool) -> ModelOut
         max_output_tokens=model.max_output_tokens,
         answer_tokens=model.answer_tokens,
         thinks=model.thinks,
-        prices=_rates_out(rates(price, prompt_tokens=0), price.markup),
-        tier=tier,
-        flat_fee=f"{price.flat_fee:.6f}",
+        fallback=FallbackOut(id=other.pk, name=other.name, **_price_out(prices[other.pk]))
+        if other is not None and other.pk in prices
+        else None,
+        **_price_out(prices[model.pk]),
     )
 
 
+def _price_out(price: Price) -> dict[str, Any]:
+    tier = None
+    if price.tier_tokens is not None:
+        above = rates(price, prompt_tokens=price.tier_tokens + 1)
+        tier = TierOut(above_tokens=price.tier_tokens, prices=_rates_out(above, price.markup))
+    below = _rates_out(rates(price, prompt_tokens=0), price.markup)
+    return {"prices": below, "tier": tier, "flat_fee": f"{price.flat_fee:.6f}"}
+
+
 def _rates_out(rate: Rates, markup: Decimal) -> RatesOut:
-    # Microcredits per token are credits per million tokens.
-    return RatesOut(**{name: f"{getattr(rate, name) * markup:.6f}" for name in Rates.__dataclass_fields__})
+    # Microcredits per token are credits per million tokens. What is finer than six places counts in full, so that
+    # what is worked out from these, such as what a message can cost at most, is never too low.
+    up = Context(prec=50, rounding=ROUND_CEILING)
+    six = Decimal("0.000001")
+    return RatesOut(
+        **{name: f"{up.quantize(getattr(rate, name) * markup, six):f}" for name in Rates.__dataclass_fields__}
+    )
 
 
 def _transaction_out(line: Line) -> TransactionOut:

@@ -155,6 +155,7 @@ def test_a_model_is_told_with_its_prices_and_limits(either: Caller) -> None:
             },
         },
         "flat_fee": "0.000000",
+        "fallback": None,
     }
     assert models["claude-sonnet-5-5"]["default"] is True
     assert models["claude-sonnet-5-5"]["tier"] is None
@@ -192,7 +193,7 @@ def test_prices_are_those_of_now_with_the_markup(db: None) -> None:
         )
 
     sonnet = models_offered()[0]
-    assert sonnet.prices.input == "246.900123"  # 2.000001 × 100 × 1.2345 = 246.90012345
+    assert sonnet.prices.input == "246.900124"  # 2.000001 × 100 × 1.2345 = 246.90012345
     assert sonnet.prices.output == "1234.500000"
     assert sonnet.flat_fee == "0.250000"
 

@@ -77,6 +77,13 @@ class LanguageModel(models.Model):
         return self.name
 
     @property
+    def standby(self) -> "LanguageModel | None":
+        """Who answers when this one cannot begin, if there is somebody who can give an answer as long."""
+        other = self.fallback
+        fits = other is not None and other.can_be_asked and other.max_output_tokens >= self.answer_tokens
+        return other if fits else None
+
+    @property
     def can_be_asked(self) -> bool:
         """Whether its provider has a key here and has not retired it."""
         retired = self.retires_on is not None and self.retires_on <= datetime.now(UTC).date()

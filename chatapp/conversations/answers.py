@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce, TruncDate
 
 from accounts.models import User
 from billing.answers import Answer, DayOfModel
@@ -20,24 +20,14 @@ class TurnBook:
     """The turns as billing's AnswerBook."""
 
     def answers(self, user: User, ids: Collection[UUID]) -> dict[UUID, Answer]:
-        turns = Turn.objects.of(user).filter(pk__in=ids).select_related("model", "price", "conversation")
-        return {
-            turn.pk: Answer(
-                model=turn.model_id,
-                model_name=turn.model.name,
-                conversation=turn.conversation_id,
-                title=str(turn.conversation) if turn.conversation else "",
-                usage=turn.usage,
-                price=turn.price,
-                estimated=turn.estimated,
-            )
-            for turn in turns
-        }
+        turns = Turn.objects.of(user).filter(pk__in=ids)
+        named = turns.select_related("model", "served_by", "price", "fallback_price", "conversation")
+        return {turn.pk: _answer(turn) for turn in named}
 
     def ids(self, user: User, *, model: str | None, conversation: UUID | None) -> QuerySet[Any, UUID]:
         turns = Turn.objects.of(user)
         if model is not None:
-            turns = turns.filter(model=model)
+            turns = turns.filter(Q(served_by=model) | Q(served_by=None, model=model))
         if conversation is not None:
             turns = turns.filter(conversation=conversation)
         return turns.values_list("pk", flat=True)
@@ -57,7 +47,7 @@ class TurnBook:
         )
         rows = (
             charged.order_by()
-            .values(day=TruncDate("ended_at"), model_name=F("model_id"))
+            .values(day=TruncDate("ended_at"), answered_by=Coalesce("served_by", "model"))
             .annotate(
                 answers=Count("pk"),
                 prompt=Sum(
@@ -69,7 +59,21 @@ class TurnBook:
                 output=Sum("output_tokens"),
                 paid=Sum("charged"),
             )
-            .order_by("day", "model_name")
+            .order_by("day", "answered_by")
         )
-        columns = ("day", "model_name", "answers", "prompt", "output", "paid")
+        columns = ("day", "answered_by", "answers", "prompt", "output", "paid")
         return [DayOfModel(*row) for row in rows.values_list(*columns)]
+
+
+def _answer(turn: Turn) -> Answer:
+    # Another provider's model may have answered: then it is that one which was paid for.
+    model = turn.served_by or turn.model
+    return Answer(
+        model=model.pk,
+        model_name=model.name,
+        conversation=turn.conversation_id,
+        title=str(turn.conversation) if turn.conversation else "",
+        usage=turn.usage,
+        price=turn.price_of(model.pk),
+        estimated=turn.estimated,
+    )

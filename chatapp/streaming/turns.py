@@ -229,10 +229,9 @@ def _model(conversation: Conversation, ask: Ask) -> tuple[LanguageModel, Price]:
 
 def _fallback_price(model: LanguageModel) -> Price | None:
     """At what a model of another provider answers when this one cannot begin; None if there is no such model."""
-    fallback = model.fallback
-    if fallback is None or not fallback.can_be_asked or fallback.max_output_tokens < model.answer_tokens:
+    if model.standby is None:
         return None
-    return Price.objects.select_related("model").in_force().filter(model=fallback).first()
+    return Price.objects.select_related("model").in_force().filter(model=model.standby).first()
 
 
 def _fallback(price: Price | None) -> Fallback | None:

@@ -18,12 +18,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from billing import ledger, movements, statement, statement_file
-from billing.models import Order, Pack, Plan, Subscription, Transfer
+from billing import answers, ledger, movements, statement, statement_file
+from billing.models import Order, Pack, Plan, Price, Subscription, Transfer
 from billing.movements import KINDS, Filters
 from billing.pricing import Usage
 from billing.statement import Line
 from billing.statement_form import StatementForm
+from chatapp.conversations.models import Turn
 from tests.billing.answering import answered, chat, price_of
 from tests.billing.books import CREDIT, give, grant, order, pay, take_back, wallet_of
 from tests.conftest import SignIn
@@ -163,6 +164,21 @@ def test_an_answer_is_told_with_its_chat_model_and_tokens(alice: User) -> None:
     assert line.detail == "Haiku 5.5 in a chat deleted since"
     assert line.answer is not None
     assert line.answer.usage.prompt_tokens == 1_000
+
+
+def test_an_answer_of_another_providers_model_is_told_and_found_as_that(alice: User) -> None:
+    other = Price.objects.now_for("gpt-5.4")
+    turn = answered(alice, price=other, served_by_id="gpt-5.4")
+    Turn.objects.filter(pk=turn).update(price=price_of(SONNET), fallback_price=other)
+    line = newest(alice)
+    assert line.answer is not None
+    assert (line.answer.model, line.answer.price) == ("gpt-5.4", other)
+    assert sum(part.credits for part in line.parts) * CREDIT == -line.amount
+    assert [found.turn for found in lines(alice, Filters(model="gpt-5.4"))] == [turn]
+    assert lines(alice, Filters(model=SONNET)) == []
+    today = datetime.now(UTC).date()
+    [row] = answers.book().per_day(alice, today, today)
+    assert (row.model, row.charged) == ("gpt-5.4", -line.amount)
 
 
 def test_a_turn_of_somebody_else_is_not_told(alice: User, bob: User) -> None:

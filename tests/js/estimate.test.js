@@ -29,6 +29,7 @@ const MODEL = {
   prices: PRICES,
   tier: { above_tokens: 100_000, prices: ABOVE },
   flat_fee: "0.000000",
+  fallback: null,
 };
 
 test("the prompt counts at the dearest price it can have, the longest answer at the price of output", () => {
@@ -56,6 +57,13 @@ test("a tier that is cheaper than the rest lowers nothing: the prompt may turn o
 
 test("the flat fee is added once", () => {
   assert.equal(worstCase({ ...MODEL, flat_fee: "0.250000" }, 1000), 672_100n);
+});
+
+test("who answers when the model cannot begin may be dearer, in one size of prompt and not in another", () => {
+  const other = { id: "o", name: "O", prices: { ...PRICES, output: "60" }, tier: null, flat_fee: "0.000001" };
+  const model = { ...MODEL, fallback: other };
+  assert.equal(worstCase(model, 1000), 12_500n + 8192n * 60n + 1n);
+  assert.equal(worstCase(model, 100_001), worstCase(MODEL, 100_001));
 });
 
 test("fractions of a microcredit are added exactly and rounded up once", () => {

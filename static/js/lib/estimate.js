@@ -1,7 +1,7 @@
 /**
  * What the next message can cost at most, computed as the server computes the hold: before sending, in the browser.
  *
- * @import { Message, Model } from "#lib/shapes.js"
+ * @import { Message, Model, Pricing } from "#lib/shapes.js"
  */
 import { parseDecimal, toMicrocredits } from "#lib/credits.js";
 
@@ -17,20 +17,32 @@ const PLACES = 12;
 
 /**
  * Microcredits, rounded up once. Credits per million tokens are microcredits per token, so no factor is needed.
- * A prompt bound above the tier may still turn out smaller: the dearer side counts.
+ * A prompt bound above the tier may still turn out smaller: the dearer side counts, as does the dearer of the model and
+ * of who answers in its stead.
  * @param {Model} model
  * @param {number} promptTokens an upper bound; a token is at least one byte of UTF-8
  * @param {number} [answerTokens]
  * @returns {bigint}
  */
 export function worstCase(model, promptTokens, answerTokens = model.answer_tokens) {
-  const sides = [model.prices];
-  if (model.tier && promptTokens > model.tier.above_tokens) sides.push(model.tier.prices);
+  const own = worstAt(model, promptTokens, answerTokens);
+  const other = model.fallback ? worstAt(model.fallback, promptTokens, answerTokens) : 0n;
+  return other > own ? other : own;
+}
+
+/**
+ * @param {Pricing} pricing
+ * @param {number} promptTokens
+ * @param {number} answerTokens
+ */
+function worstAt({ prices, tier, flat_fee }, promptTokens, answerTokens) {
+  const sides = [prices];
+  if (tier && promptTokens > tier.above_tokens) sides.push(tier.prices);
   const prompt = dearest(sides.flatMap((side) => [side.input, side.cache_write_5m, side.cache_read]));
   const output = dearest(sides.map((side) => side.output));
   const exact = BigInt(promptTokens) * prompt + BigInt(answerTokens) * output;
   const unit = 10n ** BigInt(PLACES);
-  return (exact + unit - 1n) / unit + toMicrocredits(model.flat_fee);
+  return (exact + unit - 1n) / unit + toMicrocredits(flat_fee);
 }
 
 /**

@@ -22,7 +22,14 @@ export interface Prices {
   cache_read: string;
 }
 
-export interface Model {
+/** What a model's answers cost. */
+export interface Pricing {
+  prices: Prices;
+  tier: { above_tokens: number; prices: Prices } | null;
+  flat_fee: Amount;
+}
+
+export interface Model extends Pricing {
   id: string;
   name: string;
   description: string;
@@ -31,9 +38,8 @@ export interface Model {
   max_output_tokens: number;
   answer_tokens: number;
   thinks: boolean;
-  prices: Prices;
-  tier: { above_tokens: number; prices: Prices } | null;
-  flat_fee: Amount;
+  /** Who answers when this one cannot begin. */
+  fallback: ({ id: string; name: string } & Pricing) | null;
 }
 
 export interface Conversation {
