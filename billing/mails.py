@@ -58,6 +58,15 @@ def plan_unpaid(subscription: Subscription, *, attempt: str) -> None:
         _owe(Mail.Kind.PLAN_UNPAID, subscription.user, key=f"plan_unpaid:{attempt}", facts=facts)
 
 
+def debt(user: User, order: Order, *, taken_by: str, balance: int) -> None:
+    """Owe `user` the news that a payment was given back after its credits had been spent; `balance` is below zero.
+
+    `taken_by` is the key of the refund or dispute that took them.
+    """
+    facts = {"balance": balance, "kind": taken_by.partition(":")[0]}
+    _owe(Mail.Kind.DEBT, user, key=f"debt:{taken_by}", order=order, facts=facts)
+
+
 def deliver(mail_id: int) -> bool:
     """Send a mail unless it was sent, or is being sent elsewhere; whether it left now.
 

@@ -15,8 +15,8 @@ from django.db import transaction
 from django.db.models import Sum
 
 from accounts.notify import notify
-from billing import fulfilment, ledger, stripe_gateway, subscriptions, topups
-from billing.errors import NotYetPaid, RequestRefused
+from billing import fulfilment, ledger, mails, stripe_gateway, subscriptions, topups
+from billing.errors import NotYetPaid, PaymentUnavailable, RequestRefused
 from billing.models import Account, Order, StripeEvent, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.events import Event
@@ -116,12 +116,18 @@ def _credit_of(reversal: Reversal, order: Order | None) -> Credit | None:
 
 
 def _order_of(reversal: Reversal) -> Order | None:
+    """The order that the payment was for: by the payment we stored, or else by the id we gave it."""
     orders = Order.objects.all()
     found = None
     if reversal.payment_intent:
         found = orders.filter(stripe_payment_intent=reversal.payment_intent).first()
     if found is None and reversal.order_id:
         found = orders.filter(pk=reversal.order_id).first()
+    paid_by = found.stripe_payment_intent if found and found.state == Order.State.PAID else ""
+    if found and paid_by and reversal.payment_intent and paid_by != reversal.payment_intent:
+        # The order is paid by another payment: to give this one back takes nothing from it.
+        log.warning("reversal of a second payment", kind=reversal.kind, id=reversal.id, order=str(found.pk))
+        return None
     return found
 
 
@@ -154,15 +160,36 @@ def apply(news: News) -> Order | None:
             return order
         raise NotYetPaid(f"{reversal.kind} {reversal.id} is of order {order.pk}, which is not paid yet")
     order = Order.objects.select_for_update().get(pk=order.pk)
-    if _bring(reversal, order, wallet) and order.user_id:
-        transaction.on_commit(partial(notify, order.user_id, "balance"), robust=True)
+    if _bring(reversal, order, wallet):
+        if order.user:
+            transaction.on_commit(partial(notify, order.user.pk, "balance"), robust=True)
+            if reversal.counts and wallet.balance < 0:
+                mails.debt(order.user, order, taken_by=reversal.key, balance=wallet.balance)
+        if reversal.counts:
+            transaction.on_commit(partial(_look_again, reversal), robust=True)
     return order
+
+
+def _look_again(reversal: Reversal) -> None:
+    """Ask once more, after a share was taken: what Stripe said before may have been overtaken.
+
+    A refund can fail between the question and the commit, and that event be done before there was anything to return.
+    Whatever happens from now on has an event of its own, which will find what was taken.
+    """
+    try:
+        news = ask_of_refund(reversal.id) if reversal.kind == "refund" else ask_of_dispute(reversal.id)
+    except PaymentUnavailable as error:
+        # The nightly reconciliation asks again.
+        log.warning("reversal not asked for again", kind=reversal.kind, id=reversal.id, error=str(error))
+        return
+    if not news.reversal.counts:
+        with transaction.atomic():
+            apply(news)
 
 
 def _bring(reversal: Reversal, order: Order, wallet: Account) -> bool:
     """Take or return the share of one refund or dispute; whether anything moved."""
-    key = f"{reversal.kind}:{reversal.id}"
-    kind = Transfer.Kind(reversal.kind)
+    key, kind = reversal.key, Transfer.Kind(reversal.kind)
     taken = Transfer.objects.filter(key=key).first()
     if reversal.counts and taken is None:
         amount = min(share(reversal.amount, order), left_of(order, wallet))

@@ -71,6 +71,7 @@ class Migration(migrations.Migration):
                             ("low_balance", "Low Balance"),
                             ("topup_failed", "Topup Failed"),
                             ("plan_unpaid", "Plan Unpaid"),
+                            ("debt", "Debt"),
                         ],
                         max_length=16,
                     ),

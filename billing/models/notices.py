@@ -61,6 +61,7 @@ class Mail(models.Model):
         LOW_BALANCE = "low_balance"
         TOPUP_FAILED = "topup_failed"
         PLAN_UNPAID = "plan_unpaid"
+        DEBT = "debt"
 
     key = models.CharField(max_length=200, unique=True)
     kind = models.CharField(max_length=16, choices=Kind.choices)

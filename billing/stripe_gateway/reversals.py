@@ -34,6 +34,11 @@ class Reversal:
     reason: str = ""
     made_by: str = ""
 
+    @property
+    def key(self) -> str:
+        """Under which the ledger has its share."""
+        return f"{self.kind}:{self.id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Paid:
