@@ -21,6 +21,7 @@ LISTS = [
     *("money/", "money/day/", "money/model/", "money/user/"),
     *("billing/account/", "billing/hold/", "billing/transfer/", "billing/order/", "billing/stripeevent/"),
     *("billing/pack/", "billing/price/", "billing/languagemodel/"),
+    *("billing/plan/", "billing/subscription/", "billing/autotopup/"),
 ]
 
 FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
