@@ -2,7 +2,8 @@
 
 An event is done once. Its row and its effect commit together, so a row that says `handled` proves the
 effect; recording it any earlier would turn Stripe's retry after a crash into a lost payment. An event
-whose handler failed is recorded as failed, answered with 500, and done when Stripe sends it again.
+whose handler failed is recorded as failed, answered with 500, and done when Stripe sends it again, or
+an operator has it replayed.
 """
 
 from collections.abc import Callable
@@ -139,15 +140,37 @@ def receive(event: Event) -> StripeEvent.Outcome:
     return StripeEvent.Outcome(done.outcome)
 
 
+def replay(stored: StripeEvent) -> StripeEvent.Outcome:
+    """Have a stored event handled once more, whatever became of it; what becomes of it now.
+
+    The handler is the one that runs when Stripe sends it, so what it did before it finds done. Whatever it raises comes
+    through. The row then says so, unless the event was handled before: that stays true.
+    """
+    about = stored.payload["data"]["object"]
+    event = Event(
+        id=stored.pk, type=stored.type, object_id=str(about.get("id") or ""), payload=stored.payload
+    )
+    try:
+        handler = HANDLERS.get(event.type)
+        done = _do(event, handler(event) if handler else None, again=True)
+    except Exception as error:
+        _record_failure(event, error)
+        raise
+    log.info("stripe event replayed", event_id=event.id, type=event.type, outcome=done.outcome)
+    return StripeEvent.Outcome(done.outcome)
+
+
 @transaction.atomic
-def _do(event: Event, effect: Effect | None) -> StripeEvent:
+def _do(event: Event, effect: Effect | None, *, again: bool = False) -> StripeEvent:
     record = _locked(event)
-    if record.outcome != StripeEvent.Outcome.FAILED:
+    if record.outcome != StripeEvent.Outcome.FAILED and not again:
         return record  # another delivery of it was faster
-    handled = effect is not None and effect()
-    record.outcome = StripeEvent.Outcome.HANDLED if handled else StripeEvent.Outcome.IGNORED
+    if effect is not None and effect():
+        record.outcome = StripeEvent.Outcome.HANDLED
+    elif record.outcome == StripeEvent.Outcome.FAILED:
+        record.outcome = StripeEvent.Outcome.IGNORED
     record.error = ""
-    record.save()
+    record.save(update_fields=["outcome", "error"])
     return record
 
 

@@ -37,12 +37,12 @@ class Found(ChangeList):
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Rows that are written elsewhere and only read here: no add, change, delete or bulk action, for nobody.
+    """Rows that are written elsewhere and only read here: no add, change or delete, for nobody.
 
     A search for an id looks it up by index in `id_fields`; other words are searched for in `search_fields`.
     """
 
-    actions = None
+    actions: list[str] | None = None
     list_filter_submit = True
     list_fullwidth = True
     show_full_result_count = False

@@ -2,16 +2,18 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
+from billing.admin import replays
 from billing.admin.reading import (
     NOTHING,
     DaysFilter,
@@ -101,6 +103,8 @@ class StripeEventAdmin(ReadOnlyAdmin):
     search_help_text = "Event id or type"
     fields = ["id", "type", "outcome_label", "error", "received", "payload_read"]
     readonly_fields = ["outcome_label", "received", "payload_read"]
+    actions = ["replay_selected"]
+    actions_detail = ["replay"]
 
     received = time_column("received_at", "received")
 
@@ -111,6 +115,21 @@ class StripeEventAdmin(ReadOnlyAdmin):
             request.resolver_match and request.resolver_match.url_name == "billing_stripeevent_changelist"
         )
         return found.defer("payload") if listing else found
+
+    def has_replay_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return replays.allowed(request)
+
+    @action(description="Replay", permissions=["replay"], icon="replay", url_path="replay")
+    def replay(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Have the event handled once more."""
+        event = self.get_object(request, object_id)
+        if event is None:
+            raise Http404
+        return replays.replay(request, event, self.admin_site)
+
+    @admin.action(description="Replay", permissions=["replay"])
+    def replay_selected(self, request: HttpRequest, events: QuerySet[StripeEvent]) -> None:
+        replays.replay_selected(request, events)
 
     @display(description="outcome", ordering="outcome", label={"handled": "success", "failed": "danger"})
     def outcome_label(self, event: StripeEvent) -> str:
