@@ -423,6 +423,26 @@ REVERSAL = Rule(
     """,
 )
 
+RETURNED = Rule(
+    "returned",
+    "What a refund or dispute gives back, since it came to nothing, is what it had taken before.",
+    """
+    SELECT concat('transfer ', back.id),
+        CASE WHEN taken.id IS NULL THEN concat('nothing, as there is no ', left(back.key, -length(':returned')))
+            ELSE concat(taken.kind, ' of ', taken.amount, ' of order ', taken.order_id, ' to account ', taken.debit_id) END,
+        concat(back.kind, ' of ', back.amount, ' of order ', back.order_id, ' to account ', back.credit_id)
+    FROM (
+        SELECT * FROM billing_transfer WHERE kind IN ('refund', 'dispute') AND key LIKE '%:returned'
+    ) back
+    LEFT JOIN billing_transfer taken ON taken.key = left(back.key, -length(':returned'))
+    WHERE (
+        (taken.kind, taken.amount, taken.order_id, taken.debit_id)
+            = (back.kind, back.amount, back.order_id, back.credit_id)
+        AND taken.id < back.id
+    ) IS NOT TRUE
+    """,
+)
+
 # --- What keeps the rules --------------------------------------------------------------------------------
 
 # The triggers of migrations 0002_ledger_rules, 0005_prices_in_use_are_fixed and 0006_customers_and_plans, each with
@@ -512,6 +532,7 @@ RULES = (
     PURCHASE,
     PAID_SESSION,
     REVERSAL,
+    RETURNED,
     TRIGGER,
     CONSTRAINT,
 )

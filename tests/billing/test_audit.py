@@ -64,14 +64,13 @@ class Books:
         after = wallet.balance + change
         Account.objects.filter(pk=wallet.pk).update(balance=after)
         return Transfer.objects.create(
-            key=uuid.uuid4().hex,
             kind=kind,
             debit=debit,
             credit=credit,
             amount=abs(change),
             balance_after=after,
             reason="unseen",
-            **fields,
+            **{"key": uuid.uuid4().hex, **fields},
         ).pk
 
 
@@ -550,6 +549,32 @@ def test_a_reversal_from_a_wallet_that_did_not_buy(books: Books, found: Found) -
         f"reversal: order {books.bought.pk}: expected 0 to 0 taken back from account none,"
         f" found 1 taken back from account {books.bobs.pk}"
     }
+
+
+@pytest.mark.parametrize("kind", ["refund", "dispute"])
+def test_a_reversal_that_is_returned_is_returned_whole(kind: str, books: Books, found: Found) -> None:
+    key = f"{kind}:xx_1"
+    books.move(books.wallet, -7, kind, "stripe", order=books.bought, key=key)
+    books.move(books.wallet, 7, kind, "stripe", order=books.bought, key=f"{key}:returned")
+    assert found() == set()
+    books.move(books.wallet, -7, "refund", "stripe", order=books.bought, key="refund:xx_2")
+    half = books.move(books.wallet, 3, kind, "stripe", order=books.bought, key="refund:xx_2:returned")
+    assert found() == {
+        f"returned: transfer {half}: expected refund of 7 of order {books.bought.pk} to account {books.wallet.pk},"
+        f" found {kind} of 3 of order {books.bought.pk} to account {books.wallet.pk}"
+    }
+
+
+def test_a_reversal_that_is_returned_was_taken_before(books: Books, found: Found) -> None:
+    books.move(books.wallet, -7, "refund", "stripe", order=books.bought)
+    loose = books.move(books.wallet, 7, "refund", "stripe", order=books.bought, key="refund:xx_3:returned")
+    to = f"of order {books.bought.pk} to account {books.wallet.pk}"
+    assert found() == {
+        f"returned: transfer {loose}: expected nothing, as there is no refund:xx_3, found refund of 7 {to}"
+    }
+    books.move(books.wallet, -2, "dispute", "stripe", order=books.bought, key="dispute:xx_4")
+    other = books.move(books.wallet, 2, "refund", "stripe", order=books.bought, key="dispute:xx_4:returned")
+    assert f"returned: transfer {other}: expected dispute of 2 {to}, found refund of 2 {to}" in found()
 
 
 # --- Turns -----------------------------------------------------------------------------------------------
