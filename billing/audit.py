@@ -429,7 +429,8 @@ RETURNED = Rule(
     """
     SELECT concat('transfer ', back.id),
         CASE WHEN taken.id IS NULL THEN concat('nothing, as there is no ', left(back.key, -length(':returned')))
-            ELSE concat(taken.kind, ' of ', taken.amount, ' of order ', taken.order_id, ' to account ', taken.debit_id) END,
+            ELSE concat(taken.kind, ' of ', taken.amount, ' of order ', taken.order_id, ' to account ', taken.debit_id)
+            END,
         concat(back.kind, ' of ', back.amount, ' of order ', back.order_id, ' to account ', back.credit_id)
     FROM (
         SELECT * FROM billing_transfer WHERE kind IN ('refund', 'dispute') AND key LIKE '%:returned'
