@@ -60,5 +60,9 @@ class NotYetPaid(BillingError):
     """A refund or dispute of a payment that has not been credited yet; nothing was changed."""
 
 
+class AlreadyReconciling(BillingError):
+    """The books are being held against Stripe's at this moment; that is done by one at a time."""
+
+
 class EventRejected(BillingError):
     """A webhook call is not a genuine event of Stripe's that we understand; nothing was changed."""

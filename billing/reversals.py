@@ -96,7 +96,7 @@ def _newest_told(event: Event) -> dict[str, object]:
 
 
 def _with_credit(reversal: Reversal) -> News:
-    order = _order_of(reversal)
+    order = order_of(reversal)
     if order is not None and order.state == Order.State.PAID:
         return News(reversal, None)
     return News(reversal, _credit_of(reversal, order))
@@ -115,7 +115,7 @@ def _credit_of(reversal: Reversal, order: Order | None) -> Credit | None:
     return None
 
 
-def _order_of(reversal: Reversal) -> Order | None:
+def order_of(reversal: Reversal) -> Order | None:
     """The order that the payment was for: by the payment we stored, or else by the id we gave it."""
     orders = Order.objects.all()
     found = None
@@ -149,7 +149,7 @@ def apply(news: News) -> Order | None:
     reversal = news.reversal
     if news.credit is not None:
         news.credit()
-    order = _order_of(reversal)
+    order = order_of(reversal)
     if order is None:
         log.info("reversal of no order", kind=reversal.kind, id=reversal.id)
         return None

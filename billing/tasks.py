@@ -4,9 +4,11 @@ from uuid import UUID
 
 import structlog
 from celery import shared_task
+from django.conf import settings
 
 from accounts.models import User
-from billing import ledger, mails, notices, subscriptions, topups
+from billing import ledger, mails, notices, reconciliation, subscriptions, topups
+from billing.errors import AlreadyReconciling
 
 log = structlog.get_logger(__name__)
 
@@ -50,3 +52,14 @@ def send_waiting_mails() -> None:
     """Send the mails that could not leave when they were written."""
     if sent := mails.deliver_waiting():
         log.info("mails sent late", mails=sent)
+
+
+@shared_task(time_limit=3600)
+def reconcile() -> None:
+    """Hold the books against Stripe's, where there is a Stripe."""
+    if not settings.STRIPE_SECRET_KEY:
+        return
+    try:
+        reconciliation.reconcile()
+    except AlreadyReconciling:
+        log.info("reconciliation is going on")

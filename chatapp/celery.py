@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapp.settings")
@@ -41,6 +42,11 @@ app.conf.beat_schedule = {
         "task": "billing.tasks.end_subscriptions_of_nobody",
         "schedule": 60.0,
         "options": {"expires": 60},
+    },
+    "hold-the-books-against-stripes": {
+        "task": "billing.tasks.reconcile",
+        "schedule": crontab(hour="3", minute="17"),
+        "options": {"expires": 6 * 3600},
     },
 }
 

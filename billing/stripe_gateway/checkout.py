@@ -115,11 +115,16 @@ def retrieve_session(session_id: str) -> Session:
     found = ask(lambda: client().v1.checkout.sessions.retrieve(session_id, params)).to_dict()
     if found.get("id") != session_id:
         raise PaymentUnavailable("Stripe answered with another checkout than was asked for.")
+    return session_in(found)
+
+
+def session_in(found: dict[str, Any]) -> Session:
+    """A session from its object."""
     payment = _expanded(found.get("payment_intent"))
     is_kept = payment.get("setup_future_usage") == "off_session"
     kept = _expanded(payment.get("payment_method")) if is_kept else {}
     return Session(
-        id=session_id,
+        id=found["id"],
         status=found.get("status") or "",
         payment_status=found.get("payment_status") or "",
         order_id=_named(found, "order"),

@@ -53,7 +53,7 @@ def charge_off_session(order: Order, customer: Customer) -> str:
 def retrieve_payment(payment_id: str) -> Payment:
     """The payment as Stripe has it now; PaymentUnavailable if it cannot be had."""
     params: Any = {"expand": ["latest_charge"]}
-    return _payment(ask(lambda: client().v1.payment_intents.retrieve(payment_id, params)).to_dict())
+    return payment_in(ask(lambda: client().v1.payment_intents.retrieve(payment_id, params)).to_dict())
 
 
 def payment_for(order: Order, customer: Customer) -> Payment | None:
@@ -66,11 +66,12 @@ def payment_for(order: Order, customer: Customer) -> Payment | None:
         "expand": ["data.latest_charge"],
     }
     rows = ask(lambda: list(client().v1.payment_intents.list(params).auto_paging_iter()))
-    payments = (_payment(row.to_dict()) for row in rows)
+    payments = (payment_in(row.to_dict()) for row in rows)
     return next((payment for payment in payments if payment.order_id == str(order.id)), None)
 
 
-def _payment(found: dict[str, Any]) -> Payment:
+def payment_in(found: dict[str, Any]) -> Payment:
+    """A payment from its object."""
     error = found.get("last_payment_error") or {}
     return Payment(
         id=found["id"],
@@ -79,5 +80,10 @@ def _payment(found: dict[str, Any]) -> Payment:
         amount_received=found.get("amount_received") or 0,
         currency=found.get("currency") or "",
         failure=error.get("code") or "",
-        receipt=(found.get("latest_charge") or {}).get("receipt_url") or "",
+        receipt=_receipt(found.get("latest_charge")),
     )
+
+
+def _receipt(charge: Any) -> str:
+    # Where nobody asked to have the charge in full, its id stands there.
+    return charge.get("receipt_url") or "" if isinstance(charge, dict) else ""
