@@ -113,6 +113,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             Shop=[
                 ("Orders", "receipt_long", "billing.order"),
                 ("Stripe events", "webhook", "billing.stripeevent"),
+                ("Discrepancies", "difference", "billing.discrepancy"),
+                ("Reconciliations", "rule", "billing.reconciliation"),
                 ("Packs", "sell", "billing.pack"),
                 ("Plans", "event_repeat", "billing.plan"),
                 ("Subscriptions", "autorenew", "billing.subscription"),

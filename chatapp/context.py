@@ -1,18 +1,26 @@
 """What every page shows."""
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from billing import ledger
+from billing.models import Account
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """The demo banner's facts, and the wallet of whoever is signed in."""
-    user = getattr(request, "user", None)
+    """The demo banner's facts, and the wallet of whoever is signed in, looked up by the page that shows it."""
     return {
         "demo_claude": settings.DEMO_CLAUDE,
         "demo_stripe": settings.DEMO_STRIPE,
-        "wallet": ledger.wallet_of(user) if user is not None and user.is_authenticated else None,
+        # The admin renders each of its parts as a page of its own, and shows no wallet.
+        "wallet": SimpleLazyObject(partial(_wallet, request)),
     }
+
+
+def _wallet(request: HttpRequest) -> Account | None:
+    user = getattr(request, "user", None)
+    return ledger.wallet_of(user) if user is not None and user.is_authenticated else None

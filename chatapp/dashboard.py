@@ -11,15 +11,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Count, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce, TruncDate
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
 from billing.credits import as_string
-from billing.models import Account, Order, Transfer
+from billing.models import Account, Discrepancy, Order, Reconciliation, Transfer
 from billing.templatetags.credits import money
 from chatapp import checks, money_pages
 from chatapp.checks import Concern
@@ -79,6 +79,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if money_pages.allowed(request):
         models = checks.priced_models()
         context["concerns"] = [(concern, _remedy(concern)) for concern in checks.concerns(models)]
+        context["reconciled"] = last_reconciliation()
         context["sold_at_cost"] = checks.sold_at_cost(models)
         days = sums_per_day(timezone.now().astimezone(UTC).date())
         context["periods"] = {
@@ -96,6 +97,14 @@ def _remedy(concern: Concern) -> str:
     if concern.id == "chatapp.W002":
         return f"{reverse('admin:billing_price_add')}?{urlencode({'model': concern.model_id})}"
     return reverse("admin:billing_languagemodel_change", args=[concern.model_id])
+
+
+def last_reconciliation() -> Reconciliation | None:
+    """The last comparison with Stripe, with how many discrepancies stand open from whichever."""
+    ones = Discrepancy.objects.open().order_by().annotate(one=Value(1)).values("one")
+    count = ones.annotate(count=Count("pk")).values("count")
+    ended = Reconciliation.objects.exclude(ended_at=None)
+    return ended.annotate(open=Coalesce(Subquery(count), 0)).first()
 
 
 def sums_per_day(today: date) -> dict[date, Sums]:

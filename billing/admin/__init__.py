@@ -1,5 +1,5 @@
 """Credits, prices and sales as the operator sees them."""
 
-from billing.admin import catalogue, ledger, plans, shop
+from billing.admin import catalogue, ledger, plans, reconciliation, shop
 
-__all__ = ["catalogue", "ledger", "plans", "shop"]
+__all__ = ["catalogue", "ledger", "plans", "reconciliation", "shop"]

@@ -21,6 +21,7 @@ LISTS = [
     *("money/", "money/day/", "money/model/", "money/user/"),
     *("billing/account/", "billing/hold/", "billing/transfer/", "billing/order/", "billing/stripeevent/"),
     *("billing/pack/", "billing/price/", "billing/languagemodel/"),
+    *("billing/discrepancy/", "billing/reconciliation/"),
     *("billing/plan/", "billing/subscription/", "billing/autotopup/"),
 ]
 

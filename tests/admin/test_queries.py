@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import ApiKey, User
 from billing.models import StripeEvent
 from tests.admin.desk import conversation, ended_turn
+from tests.admin.test_discrepancies import discrepancy
 from tests.billing.books import CREDIT, give, order, pay, wallet_of
 
 
@@ -37,6 +38,8 @@ def make(kind: str, count: int) -> None:
                 StripeEvent.objects.create(
                     id=f"evt_counted_{user.pk}", type="ping", payload={}, outcome="ignored"
                 )
+            case "billing/discrepancy":
+                discrepancy(order(user, CREDIT))
             case "accounts/apikey":
                 ApiKey.issue(user=user, name=f"key {number}")
             case "admin/logentry":
@@ -49,6 +52,7 @@ def make(kind: str, count: int) -> None:
         *("accounts/user", "accounts/apikey", "admin/logentry", "conversations/conversation"),
         *("conversations/turn", "streaming/usagerecord", "money/user"),
         *("billing/account", "billing/hold", "billing/transfer", "billing/order", "billing/stripeevent"),
+        "billing/discrepancy",
     ],
 )
 def test_a_list_of_many_asks_no_more_than_a_list_of_few(kind: str, desk: Client) -> None:
