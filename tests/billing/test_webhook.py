@@ -229,6 +229,53 @@ def test_without_a_secret_nothing_is_let_in(settings: Settings) -> None:
         stripe_gateway.construct_event(body.encode(), header)
 
 
+def rejected(case: str) -> tuple[str | bytes, str]:
+    """A body and a signature that are refused."""
+    good = json.dumps(an_event())
+    match case:
+        case "wrong signature":
+            return good, signed(good, secret="whsec_of_somebody_else")
+        case "old timestamp":
+            return good, signed(good, seconds=-310)
+        case "future timestamp":
+            return good, signed(good, seconds=310)
+        case "garbage bytes":
+            return bytes(range(256)), f"t={int(time.time())},v1={'0' * 64}"
+        case "garbage text":
+            return "garbage", signed("garbage")
+        case "one megabyte":
+            huge = json.dumps(an_event(padding="x" * 1024 * 1024))
+            return huge, signed(huge)
+    other = json.dumps(an_event(api_version="2020-08-27"))
+    return other, signed(other)
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("wrong signature", "No signatures found matching"),
+        ("old timestamp", "Timestamp outside the tolerance zone"),
+        ("future timestamp", "The timestamp is in the future."),
+        ("garbage bytes", "The body is not UTF-8."),
+        ("garbage text", "The body is not an event."),
+        ("one megabyte", "The body is larger than any event."),
+        ("another version", "The event has API version 2020-08-27"),
+    ],
+)
+def test_what_is_refused_is_told_in_one_line_of_the_log_and_nowhere_else(
+    case: str, reason: str, send: Send, stack: Stack
+) -> None:
+    log = stack.log_of("web")
+    before, events = len(log.read_text()), StripeEvent.objects.count()
+    answer = send(*rejected(case))
+    assert answer.status_code in {400, 413}
+    lines = [line for line in log.read_text()[before:].splitlines() if "stripe event rejected" in line]
+    assert len(lines) == 1
+    assert reason in lines[0]
+    assert len(lines[0]) < 600
+    assert StripeEvent.objects.count() == events
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
 def test_only_post_is_for_events(stack: Stack, method: str) -> None:
     assert httpx.request(method, f"{stack.url}{URL}").status_code == 405
