@@ -381,7 +381,7 @@ def _of_reversal(reversal: Reversal) -> Iterator[Finding]:
             mended=after == wanted,
         )
     elif after == "taken":
-        yield from _share(reversal, order, key)
+        yield from _share(reversal, order)
 
 
 def _name(reversal: Reversal) -> str:
@@ -415,12 +415,12 @@ def _all_is_back(order: Order) -> bool:
     return bought is not None and reversals.left_of(order, bought.credit) == 0
 
 
-def _share(reversal: Reversal, order: Order, key: str) -> Iterator[Finding]:
+def _share(reversal: Reversal, order: Order) -> Iterator[Finding]:
     """What was taken against what the money had bought."""
-    taken = Transfer.objects.get(key=key).amount
+    taken = reversals.taken_by(reversal, order)
     due = reversals.share(reversal.amount, order)
-    # The last one takes what is left, which may be less.
-    if taken == due or (taken < due and _all_is_back(order)):
+    # What makes the money whole takes what is left: with what rounding had left to it, or less after a dispute.
+    if abs(taken - due) <= (order.paid_cents or 0) or (taken < due and _all_is_back(order)):
         return
     yield Finding(
         kind=Kind.AMOUNT,
@@ -443,7 +443,7 @@ def _taken_back(run: Reconciliation) -> QuerySet[Transfer]:
 
 
 def _of_transfer(transfer: Transfer, theirs: Theirs) -> Iterator[Finding]:
-    kind, _, stripe_id = transfer.key.partition(":")
+    kind, stripe_id, *_ = f"{transfer.key}:".split(":")
     if stripe_id in theirs.ids:
         return
     reversal = lists.reversal_or_none(kind, stripe_id)

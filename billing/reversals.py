@@ -1,18 +1,20 @@
 """Refunds and disputes take the credits back: once each, in proportion, whoever began them and in whatever order
 Stripe tells of them.
 
-Nothing here counts events. A refund or a dispute is looked at as Stripe has it, and the ledger is brought to that: what
-gives money back has taken its share of the credits under the key `refund:<id>` or `dispute:<id>`, and what came to
-nothing has returned it under `<that key>:returned`. So doubled, late and reordered events change nothing.
+Nothing here counts events. All refunds and disputes of a payment are looked at as Stripe has them, and the ledger is
+brought to that: what gives money back has taken its share of the credits under the key `refund:<id>` or `dispute:<id>`,
+and what came to nothing has returned it under `<that key>:returned`. So doubled, late and reordered events change
+nothing. Together they take no more than was bought: who comes when nothing is left takes its share, or the rest of it
+(`<key>:2`), once another has returned some.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from accounts.notify import notify
 from billing import fulfilment, ledger, mails, stripe_gateway, subscriptions, topups
@@ -32,10 +34,15 @@ Credit = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """A refund or dispute, and how its payment is credited should that not have happened yet."""
+    """A refund or dispute, and how its payment is credited should that not have happened yet.
+
+    `others` are all refunds and disputes of the payment, oldest first, this one among them; none if our key may not
+    list them.
+    """
 
     reversal: Reversal
     credit: Credit | None
+    others: tuple[Reversal, ...] = ()
 
 
 # --- Asking Stripe, outside any transaction --------------------------------------------------------------
@@ -43,12 +50,12 @@ class News:
 
 def ask_of_refund(refund_id: str) -> News:
     """A refund as Stripe has it now. PaymentUnavailable when Stripe cannot be asked."""
-    return _with_credit(at_stripe.retrieve_refund(refund_id))
+    return _news(at_stripe.retrieve_refund(refund_id))
 
 
 def ask_of_dispute(dispute_id: str) -> News:
     """A dispute as Stripe has it now. PaymentUnavailable when Stripe cannot be asked."""
-    return _with_credit(at_stripe.retrieve_dispute(dispute_id))
+    return _news(at_stripe.retrieve_dispute(dispute_id))
 
 
 def told_of_refund(event: Event) -> News:
@@ -56,7 +63,7 @@ def told_of_refund(event: Event) -> News:
     try:
         return ask_of_refund(event.object_id)
     except RequestRefused:
-        return _with_credit(at_stripe.refund_in(_newest_told(event)))
+        return _news(at_stripe.refund_in(_newest_told(event)))
 
 
 def told_of_dispute(event: Event) -> News:
@@ -64,17 +71,19 @@ def told_of_dispute(event: Event) -> News:
     try:
         return ask_of_dispute(event.object_id)
     except RequestRefused:
-        return _with_credit(at_stripe.dispute_in(_newest_told(event)))
+        return _news(at_stripe.dispute_in(_newest_told(event)))
 
 
-def told_of_charge(event: Event) -> list[News]:
-    """All refunds of the charge that an event is about."""
+def told_of_charge(event: Event) -> News | None:
+    """The refunds of the charge that an event is about; None if it has none."""
     try:
         refunds = at_stripe.refunds_of(event.object_id)
     except RequestRefused:
         told = event.payload["data"]["object"].get("refunds") or {}
         refunds = [at_stripe.refund_in(refund) for refund in told.get("data", [])]
-    return [_with_credit(refund) for refund in refunds]
+        # Stripe lists the newest first.
+        return News(refunds[0], None, tuple(reversed(refunds))) if refunds else None
+    return _news(refunds[0]) if refunds else None
 
 
 def _newest_told(event: Event) -> dict[str, object]:
@@ -95,11 +104,20 @@ def _newest_told(event: Event) -> dict[str, object]:
     return found
 
 
-def _with_credit(reversal: Reversal) -> News:
+def _news(reversal: Reversal) -> News:
     order = order_of(reversal)
-    if order is not None and order.state == Order.State.PAID:
-        return News(reversal, None)
-    return News(reversal, _credit_of(reversal, order))
+    is_paid = order is not None and order.state == Order.State.PAID
+    credit = None if is_paid else _credit_of(reversal, order)
+    return News(reversal, credit, _others(reversal) if order or credit else ())
+
+
+def _others(reversal: Reversal) -> tuple[Reversal, ...]:
+    if not reversal.payment_intent:
+        return ()
+    try:
+        return tuple(at_stripe.reversals_of(reversal.payment_intent))
+    except RequestRefused:
+        return ()
 
 
 def _credit_of(reversal: Reversal, order: Order | None) -> Credit | None:
@@ -160,13 +178,15 @@ def apply(news: News) -> Order | None:
             return order
         raise NotYetPaid(f"{reversal.kind} {reversal.id} is of order {order.pk}, which is not paid yet")
     order = Order.objects.select_for_update().get(pk=order.pk)
-    if _bring(reversal, order, wallet):
-        if order.user:
-            transaction.on_commit(partial(notify, order.user.pk, "balance"), robust=True)
-            if reversal.counts and wallet.balance < 0:
-                mails.debt(order.user, order, taken_by=reversal.key, balance=wallet.balance)
-        if reversal.counts:
-            transaction.on_commit(partial(_look_again, reversal), robust=True)
+    before = wallet.balance
+    is_among_others = any(other.key == reversal.key for other in news.others)
+    taken = _bring([*news.others, *([] if is_among_others else [reversal])], order, wallet)
+    if order.user and wallet.balance != before:
+        transaction.on_commit(partial(notify, order.user.pk, "balance"), robust=True)
+    if order.user and taken and wallet.balance < 0:
+        mails.debt(order.user, order, taken_by=taken[-1].key, balance=wallet.balance)
+    if taken:
+        transaction.on_commit(partial(_look_again, reversal), robust=True)
     return order
 
 
@@ -182,40 +202,81 @@ def _look_again(reversal: Reversal) -> None:
         # The nightly reconciliation asks again.
         log.warning("reversal not asked for again", kind=reversal.kind, id=reversal.id, error=str(error))
         return
-    if not news.reversal.counts:
+    if any(one.is_off for one in (news.reversal, *news.others)):
         with transaction.atomic():
             apply(news)
 
 
-def _bring(reversal: Reversal, order: Order, wallet: Account) -> bool:
-    """Take or return the share of one refund or dispute; whether anything moved."""
-    key, kind = reversal.key, Transfer.Kind(reversal.kind)
-    taken = Transfer.objects.filter(key=key).first()
-    if reversal.counts and taken is None:
-        amount = min(share(reversal.amount, order), left_of(order, wallet))
-        if amount == 0:
-            return False
-        ledger.reverse(
-            wallet=wallet,
-            order=order,
-            kind=kind,
-            amount=amount,
-            key=key,
-            reason=reversal.reason,
-            made_by=reversal.made_by,
-        )
-        return True
-    if not reversal.counts and taken is not None and not _is_returned(key):
-        ledger.give_back(
-            wallet=wallet,
-            order=order,
-            kind=kind,
-            amount=taken.amount,
-            key=f"{key}:returned",
-            reason=RETURNED[kind],
-        )
-        return True
-    return False
+def _bring(found: list[Reversal], order: Order, wallet: Account) -> list[Reversal]:
+    """Return what came to nothing, and then take the shares of what gives money back; those that took some now."""
+    for reversal in found:
+        for transfer in _unreturned(reversal, order) if reversal.is_off else ():
+            ledger.give_back(
+                wallet=wallet,
+                order=order,
+                kind=Transfer.Kind(reversal.kind),
+                amount=transfer.amount,
+                key=f"{transfer.key}:returned",
+                reason=RETURNED[Transfer.Kind(reversal.kind)],
+            )
+    taken = []
+    for reversal, amount in _due(found, order, wallet):
+        if amount > 0:
+            _take(reversal, amount, order, wallet)
+            taken.append(reversal)
+    return taken
+
+
+def _due(found: list[Reversal], order: Order, wallet: Account) -> Iterator[tuple[Reversal, int]]:
+    """What of each share is missing and can be had: each is taken before the next is asked for."""
+    cents = 0
+    for reversal in found:
+        if not reversal.counts or _is_returned(reversal, order):
+            continue  # what came to nothing stays so: an answer that says otherwise is older
+        cents += reversal.amount
+        left = left_of(order, wallet)
+        if order.paid_cents and cents >= order.paid_cents:
+            yield reversal, left
+        else:
+            yield reversal, min(share(reversal.amount, order) - taken_by(reversal, order), left)
+
+
+def _take(reversal: Reversal, amount: int, order: Order, wallet: Account) -> None:
+    before = len(_unreturned(reversal, order))
+    ledger.reverse(
+        wallet=wallet,
+        order=order,
+        kind=Transfer.Kind(reversal.kind),
+        amount=amount,
+        key=f"{reversal.key}:{before + 1}" if before else reversal.key,
+        reason=reversal.reason,
+        made_by=reversal.made_by,
+    )
+
+
+def taken_by(reversal: Reversal, order: Order) -> int:
+    """Microcredits that a refund or dispute has taken and not returned."""
+    return sum(transfer.amount for transfer in _unreturned(reversal, order))
+
+
+def _booked(reversal: Reversal, order: Order) -> list[Transfer]:
+    """What the ledger has of a refund or dispute, oldest first."""
+    keys = Q(key=reversal.key) | Q(key__startswith=f"{reversal.key}:")
+    return list(Transfer.objects.filter(keys, order=order).order_by("pk"))
+
+
+def _unreturned(reversal: Reversal, order: Order) -> list[Transfer]:
+    booked = _booked(reversal, order)
+    returned = {transfer.key.removesuffix(":returned") for transfer in booked if _is_return(transfer)}
+    return [transfer for transfer in booked if not _is_return(transfer) and transfer.key not in returned]
+
+
+def _is_returned(reversal: Reversal, order: Order) -> bool:
+    return any(_is_return(transfer) for transfer in _booked(reversal, order))
+
+
+def _is_return(transfer: Transfer) -> bool:
+    return transfer.key.endswith(":returned")
 
 
 RETURNED = {
@@ -224,18 +285,15 @@ RETURNED = {
 }
 
 
-def _is_returned(key: str) -> bool:
-    return Transfer.objects.filter(key=f"{key}:returned").exists()
-
-
 def share(cents: int, order: Order) -> int:
-    """Microcredits that so much of what was paid had bought, rounded up: all of the money takes all of the credits.
+    """Microcredits that so much of what was paid had bought, rounded down.
 
-    A promotion code lets less money buy them, so it is what was paid that counts and not the price.
+    A promotion code lets less money buy them, so it is what was paid that counts and not the price. What makes the
+    money whole takes whatever is left instead, so nothing is lost to rounding.
     """
     if not order.paid_cents:
         return 0
-    return min(order.credits_microcredits, -(-order.credits_microcredits * cents // order.paid_cents))
+    return min(order.credits_microcredits, order.credits_microcredits * cents // order.paid_cents)
 
 
 def left_of(order: Order, wallet: Account) -> int:

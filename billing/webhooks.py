@@ -81,13 +81,8 @@ def refund_changed(event: Event) -> Effect:
 
 def charge_refunded(event: Event) -> Effect:
     """Some of a charge was given back."""
-    found = reversals.told_of_charge(event)
-
-    def bring_all() -> bool:
-        ours = [reversals.apply(news) for news in found]
-        return any(ours)
-
-    return bring_all
+    news = reversals.told_of_charge(event)
+    return lambda: news is not None and reversals.apply(news) is not None
 
 
 def dispute_changed(event: Event) -> Effect:

@@ -206,13 +206,13 @@ def test_with_a_promotion_code_all_of_the_money_takes_all_of_the_credits(
     ("credits", "paid", "parts"),
     [(BOUGHT, 333, [111, 111, 111]), (7, 3, [1, 1, 1]), (1, 1000, [1, 999]), (10**15, 7, [3, 4])],
 )
-def test_parts_that_make_the_whole_take_the_whole(credits: int, paid: int, parts: list[int]) -> None:
+def test_a_share_is_rounded_down_and_all_of_the_money_is_all_of_the_credits(
+    credits: int, paid: int, parts: list[int]
+) -> None:
     order = Order(credits_microcredits=credits, paid_cents=paid)
-    left = credits
-    for cents in parts:
-        left -= min(share(cents, order), left)
-    assert left == 0
-    assert share(paid + 1, order) == credits
+    shares = [share(cents, order) for cents in parts]
+    assert 0 <= credits - sum(shares) < len(parts)
+    assert share(paid, order) == share(paid + 1, order) == credits
 
 
 def test_credits_that_were_spent_leave_a_debt_that_the_next_purchase_repays(

@@ -1,7 +1,9 @@
 """Refunds and disputes that come late, twice, at once, or of a payment that is not the order's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import permutations
 
 import pytest
 from django.db import transaction
@@ -127,6 +129,97 @@ def test_a_refund_of_what_is_not_credited_yet_is_told_again_until_it_is(
     demo_stripe.idle()
     assert moved(made) == [("refund", -200)]
     assert wallet_of(alice).balance == WELCOME + 300 * CREDIT
+
+
+# --- In any order
+
+
+def take_all(*found: Reversal) -> None:
+    """What is done once Stripe has said that these are all there are."""
+    with transaction.atomic():
+        reversals.apply(reversals.News(found[-1], None, found))
+
+
+def paid_order(user: User, credits: int, cents: int) -> Order:
+    made = order(user, credits)
+    pay(made)
+    Order.objects.filter(pk=made.pk).update(paid_cents=cents, stripe_payment_intent=f"pi_{made.pk.hex}")
+    made.refresh_from_db()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("credits", "cents", "parts", "takes"),
+    [
+        (1000, 300, [100, 100, 100], [333, 333, 334]),
+        (7, 3, [1, 1, 1], [2, 2, 3]),
+        (500 * CREDIT, 500, [1, 499], [CREDIT, 499 * CREDIT]),
+        (1, 1000, [1, 999], [1]),
+    ],
+)
+def test_parts_that_make_the_whole_take_the_whole(
+    credits: int, cents: int, parts: list[int], takes: list[int], alice: User, db: None
+) -> None:
+    made = paid_order(alice, credits, cents)
+    before = wallet_of(alice).balance
+    found: list[Reversal] = []
+    for number, part in enumerate(parts):
+        found.append(refund_that(made, id=f"re_{number}", amount=part))
+        take_all(*found)
+    taken = made.transfers.filter(kind="refund").order_by("pk").values_list("amount", flat=True)
+    assert list(taken) == takes
+    assert wallet_of(alice).balance == before - credits
+
+
+def test_a_part_that_fails_returns_its_own_and_the_next_takes_it(alice: User, db: None) -> None:
+    made = paid_order(alice, 1000, 300)
+    parts = [refund_that(made, id=f"re_{n}", amount=100) for n in range(3)]
+    for count in (1, 2, 3):
+        take_all(*parts[:count])
+    failed = replace(parts[0], counts=False, is_off=True)
+    take_all(failed, *parts[1:])
+    assert reversals.left_of(made, wallet_of(alice)) == 333
+    take_all(failed, *parts[1:], refund_that(made, id="re_4", amount=100))
+    assert reversals.left_of(made, wallet_of(alice)) == 0
+
+
+def test_who_came_when_nothing_was_left_takes_it_when_there_is(alice: User, db: None) -> None:
+    """The bank took everything; a refund had been made as well; the dispute is won."""
+    made = paid_order(alice, BOUGHT, 500)
+    dispute = refund_that(made, id="dp_1", kind="dispute", amount=400)
+    refund = refund_that(made, amount=300)
+    take_all(dispute)
+    take_all(refund, dispute)
+    assert moved(made) == [("dispute", -400), ("refund", -100)]
+    take_all(refund, replace(dispute, counts=False, is_off=True))
+    assert moved(made)[2:] == [("dispute", 400), ("refund", -200)]
+    take_all(replace(refund, counts=False, is_off=True), replace(dispute, counts=False, is_off=True))
+    assert moved(made)[4:] == [("refund", 100), ("refund", 200)]
+    assert reversals.left_of(made, wallet_of(alice)) == BOUGHT
+
+
+def test_a_dispute_and_a_refund_end_the_same_whichever_is_told_first(alice: User, db: None) -> None:
+    ends = set()
+    for turn in permutations(range(4)):
+        made = paid_order(alice, BOUGHT, 500)
+        refund = refund_that(made, amount=300)
+        dispute = refund_that(made, id=f"dp_{made.pk.hex}", kind="dispute", amount=500)
+        won = replace(dispute, counts=False, is_off=True)
+        # What Stripe says at each moment; the answers are applied in another order than they were given.
+        answers = [(refund,), (dispute,), (refund, dispute), (refund, won)]
+        for number in turn:
+            take_all(*answers[number])
+        take_all(refund, won)
+        ends.add(reversals.left_of(made, wallet_of(alice)))
+    assert ends == {200 * CREDIT}
+
+
+def test_an_old_answer_that_it_was_an_inquiry_returns_nothing(alice: User, db: None) -> None:
+    made = paid_order(alice, BOUGHT, 500)
+    dispute = refund_that(made, id="dp_1", kind="dispute", amount=500)
+    take_all(dispute)
+    take_all(replace(dispute, counts=False))
+    assert moved(made) == [("dispute", -500)]
 
 
 # --- Not the order's
