@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import action, display
 
-from billing.admin import replays
+from billing.admin import refunds, replays
 from billing.admin.reading import (
     NOTHING,
     DaysFilter,
@@ -70,11 +70,23 @@ class OrderAdmin(ReadOnlyAdmin):
         *("stripe_session", "stripe_payment_intent", "became"),
     ]
     readonly_fields = ["person", "bought_credits", "paid_price", "state_label", "ordered", "paid", "became"]
+    actions_detail = ["refund"]
 
     person = person_column
     bought_credits = credits_column("credits_microcredits", "credits")
     ordered = time_column("created_at", "ordered")
     paid = time_column("paid_at", "paid")
+
+    def has_refund_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return refunds.allowed(request)
+
+    @action(description="Refund", permissions=["refund"], icon="undo", url_path="refund")
+    def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Give money back, and take the credits back that it had bought."""
+        order = self.get_object(request, object_id)
+        if order is None:
+            raise Http404
+        return refunds.refund(request, order, self.admin_site)
 
     @display(description="price", ordering="amount_cents")
     def paid_price(self, order: Order) -> str:
