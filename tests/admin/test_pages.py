@@ -10,10 +10,10 @@ from playwright.sync_api import Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from accounts.models import ApiKey, User
-from billing.models import Price
+from billing.models import Price, StripeEvent
 from chatapp.conversations.models import Conversation, Turn
 from tests.admin.desk import SECRET, conversation, ended_turn
-from tests.billing.books import CREDIT, grant, wallet_of
+from tests.billing.books import CREDIT, grant, order, wallet_of
 
 LISTS = [
     *("accounts/user/", "accounts/apikey/", "admin/logentry/", "auth/group/"),
@@ -51,6 +51,10 @@ def test_every_form_fits_and_works(
 ) -> None:
     key, _ = ApiKey.issue(user=alice, name="cron")
     grant(alice, CREDIT, expires_at=timezone.now() + timedelta(days=30))
+    unpaid = order(alice, CREDIT)
+    event = StripeEvent.objects.create(
+        id=f"evt_{alice.pk.hex}", type="invoice.paid", payload={"data": {}}, outcome="failed", error="x" * 300
+    )
     person = f"accounts/user/{alice.pk}"
     chat = f"conversations/conversation/{turn.conversation_id}"
     forms = [
@@ -63,6 +67,8 @@ def test_every_form_fits_and_works(
         f"billing/account/{wallet_of(alice).pk}/change/",
         f"billing/hold/{turn.pk}/change/",
         f"billing/price/{turn.price_id}/change/",
+        *(f"billing/order/{unpaid.pk}/change/", f"billing/order/{unpaid.pk}/refund/"),
+        *(f"billing/stripeevent/{event.pk}/change/", f"billing/stripeevent/{event.pk}/replay/"),
         *("billing/price/add/", "billing/pack/add/", "auth/group/add/"),
         "billing/languagemodel/claude-sonnet-5-5/change/",
     ]
