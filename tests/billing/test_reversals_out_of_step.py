@@ -10,12 +10,14 @@ from django.db import transaction
 
 from accounts.models import User
 from billing import fulfilment, reversals
-from billing.models import Mail, Order, StripeEvent, Transfer
+from billing.models import Customer, Mail, Order, Plan, StripeEvent, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.reversals import Reversal
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing.books import CREDIT, at_once, close_turn, open_turn, order, pay, wallet_of
 from tests.billing.conftest import GoToCheckout
+from tests.billing.subscribing import Subscriber
+from tests.conftest import SignIn
 from tests.stack import Stack
 
 WELCOME, BOUGHT = 100 * CREDIT, 500 * CREDIT
@@ -129,6 +131,23 @@ def test_a_refund_of_what_is_not_credited_yet_is_told_again_until_it_is(
     demo_stripe.idle()
     assert moved(made) == [("refund", -200)]
     assert wallet_of(alice).balance == WELCOME + 300 * CREDIT
+
+
+def test_a_refund_of_a_period_that_is_told_of_before_its_invoice(
+    alice: User, sign_in: SignIn, demo_stripe: DemoStripe
+) -> None:
+    plan = Plan.objects.get(name="Plus")
+    subscriber = Subscriber(alice, sign_in(alice), demo_stripe)
+    demo_stripe.faults(hold=True)
+    demo_stripe.act(subscriber.go_to_checkout(plan), "pay")
+    customer = Customer.objects.get(user=alice).stripe_id
+    payments = demo_stripe.api("GET", f"/v1/payment_intents?customer={customer}")["data"]
+    demo_stripe.refund(payments[0]["id"], amount=plan.price_cents // 2)
+    demo_stripe.release(last_first=True)
+    demo_stripe.idle()
+    (period,) = subscriber.periods
+    assert moved(period) == [("refund", -525)]
+    assert wallet_of(alice).balance == WELCOME + 525 * CREDIT
 
 
 # --- In any order
