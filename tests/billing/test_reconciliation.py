@@ -8,11 +8,13 @@ import pytest
 from django.db import connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from accounts.models import User
-from billing import comparison, ledger, reconciliation, topups
+from billing import comparison, ledger, reconciliation, tasks, topups
 from billing.errors import AlreadyReconciling
 from billing.models import AutoTopUp, Discrepancy, Order, Plan, Reconciliation, Transfer
+from chatapp.celery import app
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing import books
 from tests.billing.conftest import Checkout, GoToCheckout
@@ -450,3 +452,34 @@ def test_the_command_fails_when_stripe_is_away(demo_stripe: DemoStripe, stack: S
     ran = stack.manage("reconcile")
     assert ran.returncode == 1
     assert "cannot be reached now" in ran.stderr
+
+
+# --- By itself, each night
+
+
+def test_it_runs_each_night_where_there_is_a_stripe(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, db: None
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(reconciliation, "reconcile", lambda: ran.append("ran"))
+    (entry,) = (
+        entry for entry in app.conf.beat_schedule.values() if entry["task"] == "billing.tasks.reconcile"
+    )
+    assert entry["options"]["expires"] < 24 * 3600
+    settings.STRIPE_SECRET_KEY = ""
+    tasks.reconcile()
+    assert ran == []
+    settings.STRIPE_SECRET_KEY = "sk_test_x"
+    tasks.reconcile()
+    assert ran == ["ran"]
+
+
+def test_a_task_that_comes_while_another_runs_leaves_it_alone(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, db: None
+) -> None:
+    def going_on() -> None:
+        raise AlreadyReconciling("The books are being held against Stripe's at this moment.")
+
+    monkeypatch.setattr(reconciliation, "reconcile", going_on)
+    settings.STRIPE_SECRET_KEY = "sk_test_x"
+    tasks.reconcile()
