@@ -4,8 +4,6 @@ Nothing here believes what an event or a browser says. The session or payment is
 come from our stored order, and however often and from wherever it runs, an order is credited once.
 """
 
-from functools import partial
-
 import structlog
 from django.conf import settings
 from django.db import transaction
@@ -119,8 +117,8 @@ def credit(order: Order, wallet: Account | None, *, asked: int, paid: int, curre
     order.paid_cents = paid
     ledger.purchase(wallet=wallet, order=order)
     mails.receipt(order, link=f"{settings.SITE_URL}{reverse('billing_invoice', args=[order.pk])}")
-    if order.user_id:
-        transaction.on_commit(partial(notify, order.user_id, "balance"), robust=True)
+    if (person := order.user_id) is not None:
+        transaction.on_commit(lambda: notify(person, "balance"), robust=True)
 
 
 def _order_of(session: Session) -> Order | None:

@@ -6,7 +6,6 @@ It leaves from the worker. A mail server that is away delays it and nothing else
 
 import smtplib
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import structlog
@@ -98,7 +97,7 @@ def _owe(kind: Mail.Kind, user: User, *, key: str, facts: dict[str, Any], order:
             key=key, defaults={"kind": kind, "user": user, "order": order, "facts": facts}
         )
         if made:
-            transaction.on_commit(partial(_hand_to_worker, mail.pk), robust=True)
+            transaction.on_commit(lambda: _hand_to_worker(mail.pk), robust=True)
 
 
 def _hand_to_worker(mail_id: int) -> None:

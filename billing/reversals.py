@@ -182,11 +182,12 @@ def apply(news: News) -> Order | None:
     is_among_others = any(other.key == reversal.key for other in news.others)
     taken = _bring([*news.others, *([] if is_among_others else [reversal])], order, wallet)
     if order.user and wallet.balance != before:
-        transaction.on_commit(partial(notify, order.user.pk, "balance"), robust=True)
+        person = order.user.pk
+        transaction.on_commit(lambda: notify(person, "balance"), robust=True)
     if order.user and taken and wallet.balance < 0:
         mails.debt(order.user, order, taken_by=taken[-1].key, balance=wallet.balance)
     if taken:
-        transaction.on_commit(partial(_look_again, reversal), robust=True)
+        transaction.on_commit(lambda: _look_again(reversal), robust=True)
     return order
 
 

@@ -2,7 +2,6 @@
 
 import uuid
 from decimal import Decimal
-from functools import partial
 from typing import cast
 
 from django import forms
@@ -115,5 +114,5 @@ def _make(request: HttpRequest, person: User, *, amount: Decimal, reason: str, k
             raise KeyReused(f"transfer {made} exists with another reason")
         if ledger.wallet_of(person).balance != before:
             keep_in_log(request, person, f"Adjusted credits by {amount:+f}: {reason}")
-            transaction.on_commit(partial(notify, person.pk, "balance"), robust=True)
+            transaction.on_commit(lambda: notify(person.pk, "balance"), robust=True)
     return made

@@ -349,7 +349,7 @@ def problems(user: User, query: str) -> str:
         ("model=gpt", "no such model"),
         ("model=%00", "Null characters are not allowed."),
         ("conversation=x", "no such chat"),
-        (f"conversation={uuid.uuid4()}", "no such chat"),
+        ("conversation=1d26bdcd-49f6-4111-9257-ffa71ed5d6cd", "no such chat"),
         ("from=yesterday", "From: write a day"),
         ("to=2026-02-30", "To: write a day"),
         ("from=%00", "From: write a day"),
