@@ -30,7 +30,8 @@ def test_not_even_a_superuser_can_write(model: type, desk: Client, operator: Use
     assert not page_of.has_change_permission(request)
     assert not page_of.has_delete_permission(request)
     assert page_of.has_view_permission(request)
-    assert page_of.get_actions(request) == {}
+    # To have an event handled again changes nothing of it but what became of it.
+    assert set(page_of.get_actions(request)) == ({"replay_selected"} if model is StripeEvent else set())
 
 
 def test_a_posted_change_is_refused(desk: Client, alice: User) -> None:

@@ -23,18 +23,15 @@ from billing.models import Account, LowBalanceNotice, Order, Transfer
 from billing.pricing import Usage
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing.answering import answered, chat
-from tests.billing.books import grant
+from tests.billing.books import close_turn, grant, open_turn
 from tests.conftest import SignIn
 from tests.stack import Stack
 
 
 def spend(user: User, microcredits: int) -> uuid.UUID:
     """Charge an answer; its turn's id."""
-    turn = uuid.uuid4()
-    with transaction.atomic():
-        wallet = ledger.locked_wallet_of(user)
-        ledger.hold(wallet=wallet, hold_id=turn, amount=microcredits)
-        ledger.settle(wallet=wallet, hold_id=turn, price=microcredits)
+    turn = open_turn(user, microcredits)
+    close_turn(turn, microcredits)
     return turn
 
 
@@ -137,7 +134,7 @@ def test_a_statement_says_what_each_movement_was_for(
     assert rows == [
         "Adjustment Sent &lt;b&gt;twice&lt;/b&gt; −1.00 0000 597.76 5433",
         f"Credits bought Paid $5 through Stripe {str(order.pk)[:8]} +500.00 0000 598.76 5433",
-        f"Answer {str(turn)[:8]} −1.23 4567 98.76 5433",
+        f"Answer Sonnet 5.5 0 in · 0 out in a chat deleted since {str(turn)[:8]} −1.23 4567 98.76 5433",
         "Welcome credits A gift to begin with +100.00 0000 100.00 0000",
     ]
     assert '<strong data-wallet-text="available">597.76</strong>' in html

@@ -96,7 +96,7 @@ def balances(wallet: Account) -> tuple[int, int]:
         "TRUNCATE billing_lot CASCADE",
         "TRUNCATE billing_lotuse",
         "DELETE FROM billing_hold",
-        "TRUNCATE billing_hold, billing_transfer, billing_lot, billing_lotuse",
+        "TRUNCATE billing_hold, billing_transfer, billing_lot, billing_lotuse, billing_lowbalancenotice",
         "TRUNCATE billing_account CASCADE",
         "TRUNCATE billing_order CASCADE",
         "TRUNCATE accounts_user CASCADE",

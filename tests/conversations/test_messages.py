@@ -114,6 +114,8 @@ def test_a_message_is_told_with_its_turn(api: Caller, alice: User) -> None:
         "state": "completed",
         "model": "claude-sonnet-5-5",
         "model_name": "Sonnet 5.5",
+        "served_by": None,
+        "served_by_name": None,
         "stop_reason": "end_turn",
         "usage": {
             "input_tokens": 1000,
