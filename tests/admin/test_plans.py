@@ -65,7 +65,8 @@ def test_a_plan_is_made_and_changed_until_it_is_chosen(desk: Client) -> None:
 
 def test_the_terms_of_a_chosen_plan_cannot_be_changed(desk: Client) -> None:
     plan = Plan.objects.get(name="Plus")
-    Plan.objects.filter(pk=plan.pk).update(stripe_price="price_1")
+    # The tests of subscriptions, which commit, may have chosen it before.
+    Plan.objects.filter(pk=plan.pk, stripe_price=None).update(stripe_price="price_1")
     page = f"{ADMIN}/plan/{plan.pk}/change/"
     assert 'name="price_cents"' not in desk.get(page).content.decode()
     desk.post(page, {"name": "Plus it is", "position": "3", **TERMS})
