@@ -14,10 +14,6 @@ from typing import ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import connections
-from django.db.utils import InterfaceError, InternalError, OperationalError
-
-# How PostgreSQL shows that it is away, full or read-only. No other database error is one to put up with.
-DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,8 +11,9 @@ from redis.exceptions import RedisError
 from accounts.models import User
 from accounts.notify import group_of
 from billing import ledger
+from billing.away import DATABASE_AWAY
 from billing.credits import as_string
-from chatapp.db import DATABASE_AWAY, in_db
+from chatapp.db import in_db
 
 log = structlog.get_logger(__name__)
 

@@ -3,10 +3,7 @@
 Whatever is not done because the database is away is done by a later run of a periodic task.
 """
 
-import functools
-from collections.abc import Callable
 from datetime import timedelta
-from typing import ParamSpec
 from uuid import UUID
 
 import structlog
@@ -15,9 +12,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.notify import notify
+from billing.away import later_if_the_database_is_away
 from billing.tasks import look_after_wallet
 from chatapp.conversations.models import Turn
-from chatapp.db import DATABASE_AWAY
 from chatapp.streaming import journal, turns
 from chatapp.streaming.models import UsageRecord
 
@@ -35,30 +32,12 @@ COPIED = [
     "ended_at",
 ]
 
-P = ParamSpec("P")
-
-
-def later_if_the_database_is_away(work: Callable[P, None]) -> Callable[P, None]:
-    """One line says so instead of a traceback: beat's next round finds what was left."""
-
-    @functools.wraps(work)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            work(*args, **kwargs)
-        except DATABASE_AWAY as error:
-            log.warning("database away, left for later", task=work.__name__, error=type(error).__name__)
-
-    return run
-
 
 @shared_task
 @later_if_the_database_is_away
 def record_usage(turn_id: str) -> None:
     """Record what an ended turn used, once however often it is called."""
-    ended = Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False)
-    _record(ended)
-    for user_id in ended.exclude(user=None).values_list("user_id", flat=True):
-        look_after_wallet.delay(str(user_id))
+    _record(Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False))
 
 
 @shared_task
@@ -94,7 +73,9 @@ def sweep() -> None:
 
 
 def _record(ended: QuerySet[Turn]) -> int:
-    made = UsageRecord.objects.bulk_create(
+    """Record them, and have the wallets looked after that they were paid from; how many there were."""
+    turns_ended = list(ended)
+    UsageRecord.objects.bulk_create(
         [
             UsageRecord(
                 turn_id=turn.pk,
@@ -102,8 +83,10 @@ def _record(ended: QuerySet[Turn]) -> int:
                 model_id=turn.served_by_id or turn.model_id,
                 **{name: getattr(turn, name) for name in COPIED},
             )
-            for turn in ended
+            for turn in turns_ended
         ],
         ignore_conflicts=True,
     )
-    return len(made)
+    for user_id in {turn.user_id for turn in turns_ended if turn.user_id is not None}:
+        look_after_wallet.delay(str(user_id))
+    return len(turns_ended)

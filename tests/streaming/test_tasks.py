@@ -1,15 +1,27 @@
 """What the worker does after a stream, called here."""
 
-import uuid
-
 import pytest
 from celery import Task
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError, ProgrammingError
 
+from billing.tasks import (
+    end_subscriptions_of_nobody,
+    expire_lots,
+    look_after_wallet,
+    reconcile,
+    send_mail,
+    send_waiting_mails,
+    top_up,
+)
 from chatapp.streaming.tasks import record_missing_usage, record_usage, sweep
 
-JOBS = [(sweep, ()), (record_missing_usage, ()), (record_usage, (str(uuid.uuid4()),))]
+SOMEBODY = "5a1c1b9e-0000-4000-8000-000000000001"
+JOBS = [
+    *[(sweep, ()), (record_missing_usage, ()), (record_usage, (SOMEBODY,))],
+    *[(expire_lots, ()), (look_after_wallet, (SOMEBODY,)), (top_up, ()), (end_subscriptions_of_nobody, ())],
+    *[(send_mail, (1,)), (send_waiting_mails, ()), (reconcile, ())],
+]
 
 
 @pytest.mark.parametrize(("job", "arguments"), JOBS)

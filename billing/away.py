@@ -1,0 +1,28 @@
+"""A database that is away: how that shows, and what a job of the worker does then."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
+import structlog
+from django.db.utils import InterfaceError, InternalError, OperationalError
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+
+# How PostgreSQL shows that it is away, full or read-only. No other database error is one to put up with.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+
+
+def later_if_the_database_is_away(work: Callable[P, None]) -> Callable[P, None]:
+    """One line says so instead of a traceback: beat's next round finds what was left."""
+
+    @functools.wraps(work)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            work(*args, **kwargs)
+        except DATABASE_AWAY as error:
+            log.warning("database away, left for later", task=work.__name__, error=type(error).__name__)
+
+    return run
