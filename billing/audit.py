@@ -404,10 +404,11 @@ PAID_SESSION = Rule(
 
 REVERSAL = Rule(
     "reversal",
-    "Refunds and disputes of an order take back no more than was bought, from the wallet that bought it.",
+    "Refunds and disputes of an order take back no more than was bought and did not expire, from who bought it.",
     """
     SELECT concat('order ', COALESCE(back.order_id::text, 'none')),
-        concat('0 to ', COALESCE(bought.amount, 0), ' taken back from account ', COALESCE(bought.wallet::text, 'none')),
+        concat('0 to ', COALESCE(bought.amount - bought.expired, 0), ' taken back from account ',
+            COALESCE(bought.wallet::text, 'none')),
         concat(back.amount, ' taken back from account ', back.wallet)
     FROM (
         SELECT order_id, CASE WHEN a.kind = 'wallet' THEN t.debit_id ELSE t.credit_id END AS wallet,
@@ -416,26 +417,30 @@ REVERSAL = Rule(
         WHERE t.kind IN ('refund', 'dispute') GROUP BY 1, 2
     ) back
     LEFT JOIN (
-        SELECT order_id, credit_id AS wallet, sum(amount) AS amount
-        FROM billing_transfer WHERE kind = 'purchase' GROUP BY 1, 2
+        SELECT p.order_id, p.credit_id AS wallet, sum(p.amount) AS amount, COALESCE(sum(gone.amount), 0) AS expired
+        FROM billing_transfer p
+        LEFT JOIN (SELECT source_id, sum(amount) AS amount FROM billing_transfer WHERE kind = 'expiry' GROUP BY 1) gone
+            ON gone.source_id = p.id
+        WHERE p.kind = 'purchase' GROUP BY 1, 2
     ) bought ON bought.order_id = back.order_id AND bought.wallet = back.wallet
-    WHERE (back.amount BETWEEN 0 AND bought.amount) IS NOT TRUE
+    WHERE (back.amount BETWEEN 0 AND bought.amount - bought.expired) IS NOT TRUE
     """,
 )
 
 RETURNED = Rule(
     "returned",
-    "What a refund or dispute gives back, since it came to nothing, is what it had taken before.",
+    "What a refund or dispute gives back, since it came to nothing or had expired, is what it had taken before.",
     """
     SELECT concat('transfer ', back.id),
-        CASE WHEN taken.id IS NULL THEN concat('nothing, as there is no ', left(back.key, -length(':returned')))
+        CASE WHEN taken.id IS NULL THEN concat('nothing, as there is no ', back.taken_as)
             ELSE concat(taken.kind, ' of ', taken.amount, ' of order ', taken.order_id, ' to account ', taken.debit_id)
             END,
         concat(back.kind, ' of ', back.amount, ' of order ', back.order_id, ' to account ', back.credit_id)
     FROM (
-        SELECT * FROM billing_transfer WHERE kind IN ('refund', 'dispute') AND key LIKE '%:returned'
+        SELECT *, regexp_replace(key, ':[a-z]+$', '') AS taken_as
+        FROM billing_transfer WHERE kind IN ('refund', 'dispute') AND key ~ ':(returned|spared)$'
     ) back
-    LEFT JOIN billing_transfer taken ON taken.key = left(back.key, -length(':returned'))
+    LEFT JOIN billing_transfer taken ON taken.key = back.taken_as
     WHERE (
         (taken.kind, taken.amount, taken.order_id, taken.debit_id)
             = (back.kind, back.amount, back.order_id, back.credit_id)

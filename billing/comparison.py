@@ -360,17 +360,28 @@ def _credited_twice(run: Reconciliation) -> Iterator[Finding]:
 
 def _of_reversal(reversal: Reversal) -> Iterator[Finding]:
     key = reversal.key
-    before = _told_by(key)
-    if before != _wanted(reversal, before):
+    order = reversals.order_of(reversal)
+    before, took_too_much = _told_by(key), order is not None and _left(order) < 0
+    if before != _wanted(reversal, before) or took_too_much:
         _try(lambda: _reverse(reversal))
     after = _told_by(key)
-    order = reversals.order_of(reversal)
+    order = order or reversals.order_of(reversal)
     if order is None:
         return
     wanted = _wanted(reversal, after)
-    if after == "nothing" and wanted == "taken" and _all_is_back(order):
+    if after == "nothing" and wanted == "taken" and _is_gone(reversals.share(reversal.amount, order), order):
         return  # nothing was left to take
-    if before != after or after != wanted:
+    if took_too_much:
+        yield Finding(
+            kind=Kind.AMOUNT,
+            stripe_id=reversal.id,
+            order=order,
+            says=f"Credits of {reversal.kind} {reversal.id} were taken that had expired before.",
+            expected="no more than was left",
+            found="more than was left",
+            mended=_left(order) >= 0,
+        )
+    elif before != after or after != wanted:
         yield Finding(
             kind=Kind.NOT_REVERSED,
             stripe_id=reversal.id,
@@ -408,11 +419,17 @@ def _reverse(reversal: Reversal) -> None:
         reversals.apply(news)
 
 
-def _all_is_back(order: Order) -> bool:
+def _left(order: Order) -> int:
+    """Microcredits of an order's purchase that neither went back nor expired; all of them if it was never booked."""
     bought = (
         Transfer.objects.filter(order=order, kind=Transfer.Kind.PURCHASE).select_related("credit").first()
     )
-    return bought is not None and reversals.left_of(order, bought.credit) == 0
+    return reversals.left_of(order, bought.credit) if bought else order.credits_microcredits
+
+
+def _is_gone(missing: int, order: Order) -> bool:
+    """Whether what a refund or dispute has not taken is not there to be taken, or left the wallet by expiring."""
+    return _left(order) <= 0 or missing <= reversals.expired_of(order)
 
 
 def _share(reversal: Reversal, order: Order) -> Iterator[Finding]:
@@ -420,7 +437,7 @@ def _share(reversal: Reversal, order: Order) -> Iterator[Finding]:
     taken = reversals.taken_by(reversal, order)
     due = reversals.share(reversal.amount, order)
     # What makes the money whole takes what is left: with what rounding had left to it, or less after a dispute.
-    if abs(taken - due) <= (order.paid_cents or 0) or (taken < due and _all_is_back(order)):
+    if abs(taken - due) <= (order.paid_cents or 0) or (taken < due and _is_gone(due - taken, order)):
         return
     yield Finding(
         kind=Kind.AMOUNT,

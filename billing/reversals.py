@@ -6,6 +6,9 @@ brought to that: what gives money back has taken its share of the credits under 
 and what came to nothing has returned it under `<that key>:returned`. So doubled, late and reordered events change
 nothing. Together they take no more than was bought: who comes when nothing is left takes its share, or the rest of it
 (`<key>:2`), once another has returned some.
+
+What has expired of a purchase left the wallet for it already. It counts as taken, for the oldest first, so the sum is
+the same whether the credits expire before their money goes back or would have done so afterwards.
 """
 
 from collections.abc import Callable, Iterator
@@ -180,7 +183,8 @@ def apply(news: News) -> Order | None:
     order = Order.objects.select_for_update().get(pk=order.pk)
     before = wallet.balance
     is_among_others = any(other.key == reversal.key for other in news.others)
-    taken = _bring([*news.others, *([] if is_among_others else [reversal])], order, wallet)
+    found = [*news.others, *([] if is_among_others else [reversal])]
+    taken = _bring(found, order, wallet)
     if order.user and wallet.balance != before:
         person = order.user.pk
         transaction.on_commit(lambda: notify(person, "balance"), robust=True)
@@ -212,14 +216,11 @@ def _bring(found: list[Reversal], order: Order, wallet: Account) -> list[Reversa
     """Return what came to nothing, and then take the shares of what gives money back; those that took some now."""
     for reversal in found:
         for transfer in _unreturned(reversal, order) if reversal.is_off else ():
-            ledger.give_back(
-                wallet=wallet,
-                order=order,
-                kind=Transfer.Kind(reversal.kind),
-                amount=transfer.amount,
-                key=f"{transfer.key}:returned",
-                reason=RETURNED[Transfer.Kind(reversal.kind)],
+            _return(
+                transfer, order, wallet, suffix=RETURNED, reason=CAME_TO_NOTHING[Transfer.Kind(reversal.kind)]
             )
+    for transfer in _too_much(found, order, wallet):
+        _return(transfer, order, wallet, suffix=SPARED, reason="These credits had expired already")
     taken = []
     for reversal, amount in _due(found, order, wallet):
         if amount > 0:
@@ -230,20 +231,51 @@ def _bring(found: list[Reversal], order: Order, wallet: Account) -> list[Reversa
 
 def _due(found: list[Reversal], order: Order, wallet: Account) -> Iterator[tuple[Reversal, int]]:
     """What of each share is missing and can be had: each is taken before the next is asked for."""
-    cents = 0
-    for reversal in found:
-        if not reversal.counts or _is_returned(reversal, order):
-            continue  # what came to nothing stays so: an answer that says otherwise is older
+    cents, expired = 0, expired_of(order)
+    for reversal in _going_back(found, order):
         cents += reversal.amount
         left = left_of(order, wallet)
         if order.paid_cents and cents >= order.paid_cents:
             yield reversal, left
         else:
-            yield reversal, min(share(reversal.amount, order) - taken_by(reversal, order), left)
+            missing = max(0, share(reversal.amount, order) - taken_by(reversal, order))
+            counted = min(missing, expired)
+            expired -= counted
+            yield reversal, min(missing - counted, left)
+
+
+def _too_much(found: list[Reversal], order: Order, wallet: Account) -> Iterator[Transfer]:
+    """What was taken besides what had expired and need not have been, the newest first.
+
+    What had expired counted for another that has come to nothing since, or did not count when this was taken. Whoever
+    was not told of all that the books know of the order cannot say so.
+    """
+    expired = expired_of(order)
+    is_newest = {reversal.key for reversal in found} >= set(_keys_of(order))
+    came_to_nothing = is_newest and any(reversal.is_off for reversal in found)
+    if not expired or not (came_to_nothing or left_of(order, wallet) < 0):
+        return
+    going_back = _going_back(found, order)
+    is_whole = sum(reversal.amount for reversal in going_back) >= (order.paid_cents or 0)
+    shares = [order.credits_microcredits] if is_whole else [share(one.amount, order) for one in going_back]
+    spare = expired + sum(taken_by(reversal, order) for reversal in going_back) - sum(shares)
+    for transfer in sorted(
+        (transfer for one in going_back for transfer in _unreturned(one, order)),
+        key=lambda transfer: -transfer.pk,
+    ):
+        beside = transfer.amount - sum(use.amount for use in transfer.lot_uses.all())
+        if spare > 0 and beside:
+            spare -= beside
+            yield transfer
+
+
+def _going_back(found: list[Reversal], order: Order) -> list[Reversal]:
+    """Those that give money back. What came to nothing stays so: an answer that says otherwise is older."""
+    return [reversal for reversal in found if reversal.counts and not _came_to_nothing(reversal, order)]
 
 
 def _take(reversal: Reversal, amount: int, order: Order, wallet: Account) -> None:
-    before = len(_unreturned(reversal, order))
+    before = sum(not _is_return(transfer) for transfer in _booked(reversal, order))
     ledger.reverse(
         wallet=wallet,
         order=order,
@@ -252,6 +284,17 @@ def _take(reversal: Reversal, amount: int, order: Order, wallet: Account) -> Non
         key=f"{reversal.key}:{before + 1}" if before else reversal.key,
         reason=reversal.reason,
         made_by=reversal.made_by,
+    )
+
+
+def _return(transfer: Transfer, order: Order, wallet: Account, *, suffix: str, reason: str) -> None:
+    ledger.give_back(
+        wallet=wallet,
+        order=order,
+        kind=Transfer.Kind(transfer.kind),
+        amount=transfer.amount,
+        key=f"{transfer.key}{suffix}",
+        reason=reason,
     )
 
 
@@ -268,19 +311,30 @@ def _booked(reversal: Reversal, order: Order) -> list[Transfer]:
 
 def _unreturned(reversal: Reversal, order: Order) -> list[Transfer]:
     booked = _booked(reversal, order)
-    returned = {transfer.key.removesuffix(":returned") for transfer in booked if _is_return(transfer)}
+    returned = {transfer.key.rpartition(":")[0] for transfer in booked if _is_return(transfer)}
     return [transfer for transfer in booked if not _is_return(transfer) and transfer.key not in returned]
 
 
-def _is_returned(reversal: Reversal, order: Order) -> bool:
-    return any(_is_return(transfer) for transfer in _booked(reversal, order))
+def _came_to_nothing(reversal: Reversal, order: Order) -> bool:
+    return any(transfer.key.endswith(RETURNED) for transfer in _booked(reversal, order))
 
 
 def _is_return(transfer: Transfer) -> bool:
-    return transfer.key.endswith(":returned")
+    return transfer.key.endswith((RETURNED, SPARED))
 
 
-RETURNED = {
+def _keys_of(order: Order) -> Iterator[str]:
+    """Of every refund and dispute that the ledger has something of."""
+    for key in order.transfers.filter(kind__in=REVERSALS).values_list("key", flat=True):
+        yield ":".join(key.split(":")[:2])
+
+
+REVERSALS = [Transfer.Kind.REFUND, Transfer.Kind.DISPUTE]
+
+# Of the key of what was taken: it came to nothing, or what has expired counts for it after all.
+RETURNED, SPARED = ":returned", ":spared"
+
+CAME_TO_NOTHING = {
     Transfer.Kind.REFUND: "The refund did not go through",
     Transfer.Kind.DISPUTE: "The dispute was decided for the payment",
 }
@@ -297,10 +351,30 @@ def share(cents: int, order: Order) -> int:
     return min(order.credits_microcredits, order.credits_microcredits * cents // order.paid_cents)
 
 
+def would_take(order: Order, wallet: Account, *, refunded: int, cents: int) -> int:
+    """Microcredits that a refund of `cents` will take, where so much of the money is `refunded` already."""
+    left = left_of(order, wallet)
+    if refunded + cents >= (order.paid_cents or 0):
+        return max(left, 0)
+    # What has expired counts for what was refunded before first.
+    refunds = Transfer.objects.filter(order=order, kind=Transfer.Kind.REFUND)
+    taken = refunds.filter(debit=wallet).aggregate(sum=Sum("amount", default=0))["sum"]
+    returned = refunds.filter(credit=wallet).aggregate(sum=Sum("amount", default=0))["sum"]
+    expired = max(0, expired_of(order) - max(0, share(refunded, order) - taken + returned))
+    return max(0, min(share(cents, order) - expired, left))
+
+
 def left_of(order: Order, wallet: Account) -> int:
-    """Microcredits of a purchase that no refund or dispute has taken back."""
-    reversed_ = Transfer.objects.filter(order=order, kind__in=[Transfer.Kind.REFUND, Transfer.Kind.DISPUTE])
+    """Microcredits of a purchase that no refund or dispute has taken back, and that have not expired."""
+    reversed_ = Transfer.objects.filter(order=order, kind__in=REVERSALS)
     taken = reversed_.filter(debit=wallet).aggregate(sum=Sum("amount", default=0))["sum"]
     returned = reversed_.filter(credit=wallet).aggregate(sum=Sum("amount", default=0))["sum"]
-    left: int = order.credits_microcredits - taken + returned
+    left: int = order.credits_microcredits - taken + returned - expired_of(order)
     return left
+
+
+def expired_of(order: Order) -> int:
+    """Microcredits of a purchase that were booked as expired."""
+    booked = Transfer.objects.filter(kind=Transfer.Kind.EXPIRY, source__order=order)
+    expired: int = booked.aggregate(sum=Sum("amount", default=0))["sum"]
+    return expired

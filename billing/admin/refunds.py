@@ -139,8 +139,7 @@ def _preview(order: Order, form: RefundForm, paid: Paid) -> Preview | None:
     if form.cents > paid.left:
         form.add_error("amount", f"Only {money(paid.left, order.currency)} of what was paid is left.")
         return None
-    left = reversals.left_of(order, wallet)
-    takes = left if form.cents == paid.left else min(reversals.share(form.cents, order), left)
+    takes = reversals.would_take(order, wallet, refunded=paid.refunded, cents=form.cents)
     return Preview(money(form.cents, order.currency), takes, wallet.balance - takes)
 
 

@@ -268,7 +268,10 @@ class Books:
         self._expire(order.wallet)
         reply = self._move(f"{kind}:{key}", kind, order.wallet, change, amount, order=number)
         left = sum(transfer.change for transfer in self.transfers if transfer.order == number)
-        if not self._is_paid(number) or not 0 <= left <= order.credits:
+        # What has expired of it is not there to be taken.
+        expired = sum(made.amount for made in self.transfers if made.source == f"purchase:{number}")
+        least = expired if change < 0 else 0
+        if not self._is_paid(number) or not least <= left <= order.credits:
             raise _Refusal("a reversal takes back, or gives back, a part of a purchase of this wallet")
         return reply
 
