@@ -10,14 +10,30 @@ from accounts.models import ApiKey, User
 KEYS_AT_MOST = 20
 
 
+class Lines(forms.CharField):
+    """A longer text. Browsers send each line end as two characters, and count it as one."""
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value.replace("\r\n", "\n") if isinstance(value, str) else value)
+
+
 class ProfileForm(forms.ModelForm):
-    """What a person tells about themselves."""
+    """What a person tells about themselves, and how they want to be answered."""
 
     class Meta:
         model = User
-        fields = ["name"]
-        widgets = {"name": forms.TextInput(attrs={"autocomplete": "name"})}
-        help_texts = {"name": "How we address you. Claude is not told."}
+        fields = ["name", "instructions"]
+        field_classes = {"instructions": Lines}
+        widgets = {
+            "name": forms.TextInput(attrs={"autocomplete": "name"}),
+            "instructions": forms.Textarea(attrs={"rows": 6, "class": "input"}),
+        }
+        labels = {"instructions": "Instructions for Claude"}
+        help_texts = {
+            "name": "How we address you. Claude is not told.",
+            "instructions": "Told to Claude before each of your chats, such as who you are and how you want to be "
+            "answered. A chat can have its own on top. They are part of every message’s price.",
+        }
 
 
 class ApiKeyForm(forms.ModelForm):

@@ -31,6 +31,10 @@ class UserManager(BaseUserManager["User"]):
         return self.get(email__iexact=username)
 
 
+# About a thousand tokens, paid for with every message: enough to say how one wants to be answered.
+INSTRUCTIONS_LENGTH = 4000
+
+
 class User(AbstractUser):
     """A person, known by their e-mail address."""
 
@@ -40,6 +44,13 @@ class User(AbstractUser):
     last_name = None  # type: ignore[assignment]
     name = models.CharField(max_length=120, blank=True)
     email = models.EmailField("e-mail address", unique=True)
+    instructions = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        max_length=INSTRUCTIONS_LENGTH,
+        help_text="What the model is told before each of this person's conversations.",
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []

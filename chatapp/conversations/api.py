@@ -1,13 +1,14 @@
 """Conversations over the API: list, search, create, change, delete, read."""
 
+from typing import Annotated
 from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema, Status
-from pydantic import field_validator
+from pydantic import StringConstraints, field_validator
 
-from accounts.models import User
+from accounts.models import INSTRUCTIONS_LENGTH, User
 from accounts.notify import notify
 from billing import ledger
 from billing.models import LanguageModel
@@ -31,6 +32,9 @@ class MessagePage(Schema):
     limit: int = Field(default=50, ge=1, le=200)
 
 
+Instructions = Annotated[str, StringConstraints(strip_whitespace=True, max_length=INSTRUCTIONS_LENGTH)]
+
+
 class NewConversation(Schema):
     title: str = Field("", max_length=200)
     model: str | None = None
@@ -41,6 +45,7 @@ class ChangedConversation(Schema):
     pinned: bool | None = None
     archived: bool | None = None
     model: str | None = None
+    instructions: Instructions | None = None
     branch: UUID | None = None
 
     @field_validator("title")
@@ -75,7 +80,10 @@ def get_conversation(request: HttpRequest, conversation_id: UUID) -> Conversatio
 def change_conversation(
     request: HttpRequest, conversation_id: UUID, body: ChangedConversation
 ) -> ConversationOut:
-    """Rename, pin, archive, choose a model, or show the branch that a message is on."""
+    """Rename, pin, archive, choose a model, give instructions, or show the branch that a message is on.
+
+    Instructions hold from the next message on; empty ones take them away.
+    """
     user = _caller(request)
     conversation = _own(user, conversation_id)
     given = body.dict(exclude_unset=True, exclude_none=True)

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from accounts.models import User
+from accounts.models import INSTRUCTIONS_LENGTH, User
 from billing.models import LanguageModel, Price
 from billing.pricing import Usage
 
@@ -35,6 +35,13 @@ class Conversation(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
     title = models.CharField(max_length=200, blank=True)
     model = models.ForeignKey(LanguageModel, models.SET_NULL, null=True, related_name="+")
+    instructions = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        max_length=INSTRUCTIONS_LENGTH,
+        help_text="What the model is told before this conversation, after the person's own instructions.",
+    )
     pinned = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
     tip = models.ForeignKey("Message", models.SET_NULL, null=True, related_name="+")

@@ -18,6 +18,7 @@ class ConversationOut(Schema):
     pinned: bool
     archived: bool
     model: str | None
+    instructions: str
     created_at: datetime
     updated_at: datetime
     running_turn: UUID | None
@@ -85,6 +86,7 @@ def conversation_out(conversation: Conversation) -> ConversationOut:
         pinned=conversation.pinned,
         archived=conversation.archived,
         model=conversation.model_id,
+        instructions=conversation.instructions,
         created_at=conversation.created_at,
         updated_at=conversation.updated_at,
         running_turn=conversation.running_turn,  # type: ignore[attr-defined]

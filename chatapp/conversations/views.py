@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from accounts.models import User
+from accounts.models import INSTRUCTIONS_LENGTH, User
 from billing import ledger
 from billing.api import models_offered
 from billing.credits import as_string
@@ -33,7 +33,11 @@ def chat(request: HttpRequest, conversation_id: UUID | None = None) -> HttpRespo
         if conversation is None:
             raise Http404("There is no such conversation.")
     get_token(request)  # the page's calls need the CSRF cookie
-    context = {"conversation": conversation, "bootstrap": bootstrap(user, conversation)}
+    context = {
+        "conversation": conversation,
+        "bootstrap": bootstrap(user, conversation),
+        "instructions_length": INSTRUCTIONS_LENGTH,
+    }
     return render(request, "chat/chat.html", context)
 
 
@@ -41,7 +45,7 @@ def bootstrap(user: User, conversation: Conversation | None) -> dict[str, Any]:
     """What the page's scripts begin with, in the shapes of the API."""
     wallet = ledger.wallet_of(user)
     return {
-        "user": {"email": user.email, "name": user.name},
+        "user": {"email": user.email, "name": user.name, "instructions": user.instructions},
         "models": [model.dict() for model in models_offered()],
         "conversation": conversation and conversation_out(conversation).dict(),
         "messages": conversation and messages_page(conversation, MessagePage()).dict(),

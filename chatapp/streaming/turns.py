@@ -29,10 +29,9 @@ from chatapp.conversations import tree
 from chatapp.conversations.models import Conversation, Message, Turn
 from chatapp.failures import FAILURES
 from chatapp.problems import Problem, invalid, not_found
-from chatapp.streaming import limits
+from chatapp.streaming import limits, prompts
 from chatapp.streaming.events import Balance, Done, Ending, Failed, Started
 from chatapp.streaming.live import LiveTurn
-from chatapp.streaming.prompts import SYSTEM
 from chatapp.streaming.providers.base import (
     Accepted,
     Asked,
@@ -124,7 +123,7 @@ def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
     limits.check(user)
     prompt = Prompt(
         model=model.id,
-        system=SYSTEM,
+        system=prompts.system(person=user.instructions, conversation=conversation.instructions),
         messages=(*_said(history), ("user", question.text)),
         max_tokens=model.answer_tokens,
         thinks=model.thinks,

@@ -119,6 +119,27 @@ def test_a_name_that_is_too_long_is_refused(alices: Client, alice: User) -> None
     assert alice.name == before
 
 
+def test_instructions_are_kept_without_what_stands_around_them(alices: Client, alice: User) -> None:
+    whole = "Short answers.\r\n" + "é" * (4000 - 15)
+    assert alices.post("/settings/", {"name": "", "instructions": f"  {whole}\r\n"}).status_code == 302
+    alice.refresh_from_db()
+    assert alice.instructions == whole.replace("\r\n", "\n")
+    alices.post("/settings/", {"name": "", "instructions": ""})
+    alice.refresh_from_db()
+    assert alice.instructions == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"), [("x" * 4001, "at most 4000 char"), ("a\0b", "Null characters")]
+)
+def test_instructions_that_cannot_be_kept_are_refused(
+    alices: Client, alice: User, words: str, complaint: str
+) -> None:
+    assert complaint in read(alices.post("/settings/", {"name": "", "instructions": words}))
+    alice.refresh_from_db()
+    assert alice.instructions == ""
+
+
 def test_what_is_not_there_is_said_kindly(visitor: Client, alices: Client) -> None:
     for browser in (visitor, alices):
         assert "There is nothing here" in read(browser.get("/nowhere/"), status=404)

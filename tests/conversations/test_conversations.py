@@ -48,6 +48,7 @@ def test_a_conversation_lives_from_its_making_to_its_end(either: Caller) -> None
         "pinned": False,
         "archived": False,
         "model": "claude-haiku-5-5",
+        "instructions": "",
         "created_at": made["created_at"],
         "updated_at": made["created_at"],
         "running_turn": None,
@@ -79,6 +80,17 @@ def test_a_change_leaves_the_rest_as_it_is(api: Caller, alice: User) -> None:
     assert api.patch(path(made), title="Rye")["pinned"] is True
     assert api.patch(path(made), archived=True)["title"] == "Rye"
     assert api.patch(path(made), title=None, pinned=None, archived=None)["archived"] is True
+
+
+def test_instructions_are_given_and_taken_away(api: Caller, alice: User) -> None:
+    made = conversation(alice)
+    assert api.patch(path(made), instructions="  In French.\n")["instructions"] == "In French."
+    assert api.patch(path(made), title="Rye")["instructions"] == "In French."
+    for words in ("x" * 4001, "a\0b"):
+        status, problem = api.refusal("PATCH", path(made), {"instructions": words})
+        assert (status, problem["code"], list(problem["fields"])) == (400, "invalid", ["instructions"])
+    assert api.patch(path(made), instructions="é" * 4000 + " ")["instructions"] == "é" * 4000
+    assert api.patch(path(made), instructions=" ")["instructions"] == ""
 
 
 def test_changing_it_does_not_make_it_newer(api: Caller, alice: User) -> None:

@@ -107,6 +107,7 @@ test("a prompt is at most its bytes, and a little for each message and the instr
   assert.equal(promptBound([], true, ""), 512 + 16);
   assert.equal(promptBound([], true, "größer 🍺"), 512 + 16 + 13);
   assert.equal(promptBound([message("ab"), message("cde", null)], true, "f"), 512 + 3 * 16 + 6);
+  assert.equal(promptBound([], true, "", ["größer", ""]), 512 + 16 + 160 + 8);
 });
 
 test("what stands above the loaded messages is known from the oldest answer among them", () => {

@@ -102,7 +102,8 @@ export const api = {
   },
   /**
    * @param {string} id
-   * @param {{ title?: string, pinned?: boolean, archived?: boolean, model?: string, branch?: string }} changes
+   * @param {{ title?: string, pinned?: boolean, archived?: boolean, model?: string, instructions?: string,
+   *   branch?: string }} changes
    * @returns {Promise<Conversation>}
    */
   async change(id, changes) {

@@ -1,5 +1,5 @@
 /**
- * Rename, pin, archive, delete: the menu of one chat.
+ * Rename, instruct, pin, archive, delete: the menu of one chat.
  *
  * @import { Conversation } from "#lib/shapes.js"
  * @import { Chats } from "#chat/chats.js"
@@ -12,6 +12,7 @@ import { part } from "#chat/pieces.js";
 export class ChatMenu {
   #menu = byId("chat-menu", HTMLElement);
   #renaming = byId("rename", HTMLDialogElement);
+  #instructing = byId("instruct", HTMLDialogElement);
   #deleting = byId("confirm-delete", HTMLDialogElement);
   #chats;
   #toast;
@@ -43,6 +44,7 @@ export class ChatMenu {
    */
   open(conversation, button) {
     this.#conversation = conversation;
+    part(this.#menu, "instruct-words").textContent = conversation.instructions ? "Instructions" : "Add instructions";
     part(this.#menu, "pin-words").textContent = conversation.pinned ? "Unpin" : "Pin";
     part(this.#menu, "archive-words").textContent = conversation.archived ? "Bring back" : "Archive";
     this.#menu.showPopover({ source: button });
@@ -57,6 +59,7 @@ export class ChatMenu {
     if (act === "pin") await this.#change(conversation, { pinned: !pinned }, "The chat was not pinned.");
     else if (act === "archive") await this.#change(conversation, { archived: !archived }, "The chat was not archived.");
     else if (act === "rename") await this.#rename(conversation);
+    else if (act === "instruct") await this.#instruct(conversation);
     else if (act === "delete") await this.#delete(conversation);
   }
 
@@ -68,6 +71,17 @@ export class ChatMenu {
     input.select();
     const title = (await answer) === "rename" ? input.value.trim() : "";
     if (title && title !== conversation.title) await this.#change(conversation, { title }, "The chat was not renamed.");
+  }
+
+  /** @param {Conversation} conversation */
+  async #instruct(conversation) {
+    const field = part(this.#instructing, "instructions", HTMLTextAreaElement);
+    field.value = conversation.instructions;
+    field.dispatchEvent(new Event("input"));
+    if ((await answerOf(this.#instructing)) !== "save") return;
+    const instructions = field.value.trim();
+    if (instructions === conversation.instructions) return;
+    await this.#change(conversation, { instructions }, "The instructions were not kept.");
   }
 
   /** @param {Conversation} conversation */
@@ -83,7 +97,7 @@ export class ChatMenu {
 
   /**
    * @param {Conversation} conversation
-   * @param {{ title?: string, pinned?: boolean, archived?: boolean }} changes
+   * @param {{ title?: string, instructions?: string, pinned?: boolean, archived?: boolean }} changes
    * @param {string} failure
    */
   async #change(conversation, changes, failure) {

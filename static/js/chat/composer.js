@@ -22,6 +22,7 @@ import { part } from "#chat/pieces.js";
  * @property {string | null} conversation
  * @property {Message[]} messages
  * @property {boolean} complete whether those are all of them
+ * @property {string[]} instructions the person's and the conversation's
  * @property {LiveTurn | null} live the answer that is being written here
  * @property {bigint} available microcredits
  */
@@ -33,7 +34,7 @@ export class Composer extends EventTarget {
   #fit;
   #remedies;
   /** @type {Situation} */
-  #situation = { conversation: null, messages: [], complete: true, live: null, available: 0n };
+  #situation = { conversation: null, messages: [], complete: true, instructions: [], live: null, available: 0n };
   #begun = false;
   #told = /** @type {Explanation | null} */ (null);
 
@@ -132,7 +133,7 @@ export class Composer extends EventTarget {
 
   /** What the message as it stands can cost, and whether it can be sent. */
   #assess() {
-    const { messages, complete, live, available } = this.#situation;
+    const { messages, complete, instructions, live, available } = this.#situation;
     const { model } = this.picker;
     const send = part(this.#root, "send", HTMLButtonElement);
     const stop = part(this.#root, "stop", HTMLButtonElement);
@@ -146,7 +147,7 @@ export class Composer extends EventTarget {
       send.disabled = true;
       return;
     }
-    const bound = promptBound(messages, complete, this.text);
+    const bound = promptBound(messages, complete, this.text, instructions);
     const { most, least, verdict } = affordability(model, bound, available);
     const reach = formatCredits(verdict === "limited" ? available : most, verdict === "limited" ? "down" : "up");
     estimate.textContent = verdict === "short" ? "" : `at most ${reach} credits`;

@@ -94,7 +94,7 @@ function moved(id) {
   composer.adopt(id);
   const now = new Date().toISOString();
   const model = composer.picker.model?.id ?? null;
-  const blank = { title: "", pinned: false, archived: false, running_turn: null };
+  const blank = { title: "", instructions: "", pinned: false, archived: false, running_turn: null };
   shown.know({ ...blank, id, model, created_at: now, updated_at: now });
 }
 
@@ -108,8 +108,9 @@ function openMenu(id, button) {
 }
 
 function updateComposer() {
-  const { complete, id, live, messages } = shown;
-  composer.update({ conversation: id, messages, complete, live, available: wallet.available });
+  const { complete, conversation, id, live, messages } = shown;
+  const instructions = [boot.user.instructions, conversation?.instructions ?? ""];
+  composer.update({ conversation: id, messages, complete, instructions, live, available: wallet.available });
   document.body.classList.toggle("answering", live !== null);
 }
 

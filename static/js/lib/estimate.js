@@ -9,7 +9,9 @@ import { parseDecimal, toMicrocredits } from "#lib/credits.js";
 export const SHORTEST_ANSWER_TOKENS = 256;
 
 /** What the server says to the model before the conversation, rounded up, and what roles cost in each message. */
-const INSTRUCTIONS_TOKENS = 512;
+const HOUSE_TOKENS = 512;
+/** What introduces instructions of the person's own, rounded up. */
+const INTRODUCTION_TOKENS = 160;
 const TOKENS_PER_MESSAGE = 16;
 
 /** Prices are compared and multiplied at this many places: finer than any price can be. */
@@ -65,16 +67,20 @@ export function affordability(model, promptTokens, available) {
  * @param {Message[]} messages the end of the shown branch
  * @param {boolean} complete whether nothing stands above them
  * @param {string} text
+ * @param {string[]} [instructions] the person's and the conversation's, perhaps empty
  * @returns {number}
  */
-export function promptBound(messages, complete, text) {
+export function promptBound(messages, complete, text, instructions = []) {
   const oldest = complete ? -1 : messages.findIndex(({ turn }) => turn?.usage);
   const usage = messages[oldest]?.turn?.usage;
   const read = usage
     ? usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
-    : INSTRUCTIONS_TOKENS;
+    : HOUSE_TOKENS;
+  // They may have been written since anything was read.
+  const told = instructions.filter((words) => words !== "");
+  const instructed = told.reduce((sum, words) => sum + utf8Bytes(words) + INTRODUCTION_TOKENS, 0);
   const said = messages.slice(Math.max(0, oldest)).map((message) => message.text);
-  return [...said, text].reduce((sum, words) => sum + utf8Bytes(words) + TOKENS_PER_MESSAGE, read);
+  return [...said, text].reduce((sum, words) => sum + utf8Bytes(words) + TOKENS_PER_MESSAGE, read + instructed);
 }
 
 const encoder = new TextEncoder();

@@ -48,6 +48,7 @@ export interface Conversation {
   pinned: boolean;
   archived: boolean;
   model: string | null;
+  instructions: string;
   created_at: string;
   updated_at: string;
   running_turn: string | null;
@@ -166,7 +167,7 @@ export type Notice =
   | { type: "conversation"; conversation: string; title?: string; deleted?: boolean };
 
 export interface Bootstrap {
-  user: { email: string; name: string };
+  user: { email: string; name: string; instructions: string };
   models: Model[];
   conversation: Conversation | null;
   messages: Page<Message> | null;
