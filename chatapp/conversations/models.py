@@ -1,11 +1,13 @@
 """Conversations as trees of messages, and the turns that grow them."""
 
+import math
 import uuid
+from datetime import timedelta
 from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.models import INSTRUCTIONS_LENGTH, User
@@ -100,6 +102,10 @@ class TurnQuerySet(models.QuerySet["Turn"]):
     def running(self) -> Self:
         return self.filter(state=Turn.State.RUNNING)
 
+    def with_retry_wait(self) -> Self:
+        """With `retry_wait`: by the database's clock, whatever ours says."""
+        return self.annotate(retry_wait=F("retry_at") - Now())
+
 
 class Turn(models.Model):
     """One message and its one answer: made, held for, streamed, ended and charged under one id.
@@ -164,6 +170,10 @@ class Turn(models.Model):
     overrun = models.BigIntegerField(default=0, help_text="Microcredits above the hold, borne by the house")
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=300, blank=True)
+    retry_at = models.DateTimeField(null=True, help_text="Before that the provider wants no other request")
+
+    # Not a column: from `with_retry_wait()`, or known to whoever ended the turn. Negative once it is over.
+    retry_wait: timedelta | None
 
     objects = TurnQuerySet.as_manager()
 
@@ -188,6 +198,12 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} turn {self.id}"
+
+    @property
+    def retry_after(self) -> int | None:
+        """Whole seconds for which the provider still wants no other request; `retry_wait` must be known."""
+        wait = self.retry_wait
+        return math.ceil(wait.total_seconds()) if wait is not None and wait > timedelta(0) else None
 
     def price_of(self, model_id: str) -> Price:
         """The row at which an answer of this model is charged."""

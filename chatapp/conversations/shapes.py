@@ -35,6 +35,7 @@ class ErrorOut(Schema):
     code: str
     message: str
     retryable: bool
+    retry_after: int | None
 
 
 class TurnOut(Schema):
@@ -94,6 +95,7 @@ def conversation_out(conversation: Conversation) -> ConversationOut:
 
 
 def turn_out(turn: Turn) -> TurnOut:
+    """`turn` must come from `with_retry_wait()`."""
     failure = FAILURES.get(turn.error_code)
     return TurnOut(
         id=turn.pk,
@@ -115,7 +117,12 @@ def turn_out(turn: Turn) -> TurnOut:
         created_at=turn.created_at,
         first_token_ms=turn.first_token_ms,
         duration_ms=turn.duration_ms,
-        error=ErrorOut(code=turn.error_code, message=failure.message, retryable=failure.retryable)
+        error=ErrorOut(
+            code=turn.error_code,
+            message=failure.message,
+            retryable=failure.retryable,
+            retry_after=turn.retry_after,
+        )
         if failure
         else None,
     )
@@ -126,7 +133,9 @@ def messages_out(messages: list[Message]) -> list[MessageOut]:
     answers = [message.pk for message in messages if message.role == Message.Role.ASSISTANT]
     turns = {
         turn.assistant_message_id: turn
-        for turn in Turn.objects.filter(assistant_message__in=answers).select_related("model", "served_by")
+        for turn in Turn.objects.with_retry_wait()
+        .filter(assistant_message__in=answers)
+        .select_related("model", "served_by")
     }
     siblings = tree.siblings(messages)
     return [

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema, Status
 
 from accounts.models import User
@@ -16,7 +16,7 @@ from chatapp.conversations.shapes import TurnOut, turn_out
 from chatapp.db import in_db
 from chatapp.problems import Problem, invalid, not_found
 from chatapp.streaming import live, turns
-from chatapp.streaming.events import Cursor
+from chatapp.streaming.events import Cursor, is_of_an_ending
 from chatapp.streaming.following import follow
 from chatapp.streaming.journal import ask_to_stop
 from chatapp.streaming.models import UsageRecord
@@ -59,17 +59,24 @@ async def get_turn(request: HttpRequest, turn_id: UUID) -> TurnOut:
     return turn_out(await in_db(_turn_of, request.auth, turn_id))  # type: ignore[attr-defined]
 
 
-@router.get("turns/{uuid:turn_id}/events", response={200: Any})
-async def turn_events(request: HttpRequest, turn_id: UUID, after: str | None = None) -> EventStream:
-    """Replay, then follow. `after` or the Last-Event-ID header is the last event seen; without, from the start."""
+@router.get("turns/{uuid:turn_id}/events", response={200: Any, 204: None})
+async def turn_events(request: HttpRequest, turn_id: UUID, after: str = "") -> EventStream | HttpResponse:
+    """Replay, then follow: behind the event that Last-Event-ID or `after` names, or from the start.
+
+    The header counts if both are given: a browser's EventSource sends it by itself when it comes back to the address
+    that it was made with. One that has seen the end is told so by 204, and comes back no more.
+    """
     turn = await in_db(_turn_of, request.auth, turn_id)  # type: ignore[attr-defined]
-    seen = after if after is not None else request.headers.get("Last-Event-ID") or None
+    header = request.headers.get("Last-Event-ID", "")
+    seen = header or after
     try:
-        cursor = None if seen is None else Cursor.parse(seen)
+        cursor = Cursor.parse(seen) if seen else None
     except ValueError as error:
         raise invalid(
             after="This is not the id of an event of this turn. Leave it out to begin at the start."
         ) from error
+    if turn.state != Turn.State.RUNNING and is_of_an_ending(header):
+        return HttpResponse(status=204)
     return EventStream(follow(turn, cursor))
 
 
@@ -117,7 +124,8 @@ def _checked(body: NewTurn) -> turns.Ask:
 
 
 def _turn_of(user: User, turn_id: UUID) -> Turn:
-    turn = Turn.objects.of(user).select_related("model", "served_by").filter(pk=turn_id).first()
+    mine = Turn.objects.of(user).with_retry_wait().select_related("model", "served_by")
+    turn = mine.filter(pk=turn_id).first()
     if turn is None:
         raise not_found("turn")
     return turn

@@ -38,7 +38,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The last event of an answer that was completed or stopped."""
+    """The last event of an answer that was completed or stopped; `served_by` is the model that gave it."""
 
     type: ClassVar[str] = "done"
     status: str
@@ -48,11 +48,12 @@ class Done:
     balance: Balance
     limited_by_balance: bool
     estimated: bool
+    served_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last event of an answer that failed; `retry_after` is in seconds.
+    """The last event of an answer that failed; `retry_after` is in seconds from now.
 
     `balance` is unknown (None) only when the database was away too long to store the answer.
     """
@@ -68,6 +69,9 @@ class Failed:
 
 Ending = Done | Failed
 Event = Started | Thinking | Text | Done | Failed
+
+# What the id of the last event has behind the cursor.
+END = ".end"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,13 +89,18 @@ class Cursor:
     def parse(cls, written: str) -> "Cursor":
         """ValueError if `written` is not an id that we gave."""
         thinking, _, rest = written.partition(".")
-        text = rest.removesuffix(".end")
+        text = rest.removesuffix(END)
         if not (thinking.isascii() and thinking.isdigit() and text.isascii() and text.isdigit()):
             raise ValueError(f"{written!r} is not the id of an event")
         return cls(int(thinking), int(text))
 
     def __str__(self) -> str:
         return f"{self.thinking}.{self.text}"
+
+
+def is_of_an_ending(written: str) -> bool:
+    """Whether an id that we gave is that of a last event."""
+    return written.endswith(END)
 
 
 @dataclass(frozen=True, slots=True)

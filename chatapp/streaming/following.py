@@ -72,7 +72,7 @@ def _has_ended(turn_id: UUID) -> bool:
 
 
 def _as_saved(turn_id: UUID) -> tuple[str, str, Ending]:
-    turn = Turn.objects.select_related("assistant_message").get(pk=turn_id)
+    turn = Turn.objects.with_retry_wait().select_related("assistant_message").get(pk=turn_id)
     answer = turn.assistant_message
     ending = turns.ending_of(turn, ledger.wallet_holding(turn_id))
     return (answer.thinking, answer.text, ending) if answer else ("", "", ending)

@@ -13,6 +13,7 @@ import time
 import uuid
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -349,8 +350,8 @@ def close(live: LiveTurn, outcome: Outcome) -> Ending:
         wallet = ledger.locked_wallet_holding(live.id)
         turn = Turn.objects.select_related("price", "fallback_price").get(pk=live.id)
         state = _verdict(live, outcome)
-        if not _take(turn, state):
-            return ending_of(turn, wallet)
+        if not _take(turn, state, retry_after=error.retry_after if error else None):
+            return ending_of(Turn.objects.with_retry_wait().get(pk=turn.pk), wallet)
         usage = _used(outcome, thinking + text, turn.max_tokens)
         price = turn.price_of(outcome.model)
         due = pricing.charge(usage, price) if usage and state in CHARGED else 0
@@ -369,7 +370,7 @@ def close(live: LiveTurn, outcome: Outcome) -> Ending:
             setattr(turn, name, tokens)
         turn.save(update_fields=OUTCOME_FIELDS)
         _keep_answer(turn, thinking=thinking, text=text)
-    return ending_of(turn, wallet, retry_after=error.retry_after if error else None)
+    return ending_of(turn, wallet)
 
 
 def interrupt(turn_id: uuid.UUID, *, thinking: str, text: str) -> Ending | None:
@@ -397,8 +398,8 @@ OUTCOME_FIELDS = [
 ]
 
 
-def ending_of(turn: Turn, wallet: Account, *, retry_after: float | None = None) -> Ending:
-    """The last event of an ended turn, with the balance of the moment; `retry_after` only who was there is told."""
+def ending_of(turn: Turn, wallet: Account) -> Ending:
+    """The last event of an ended turn, with the balance of the moment; its `retry_wait` must be known."""
     balance = Balance(available=as_string(wallet.available), held=as_string(wallet.held))
     if turn.state in (Turn.State.FAILED, Turn.State.INTERRUPTED):
         code = turn.error_code or "interrupted"
@@ -407,7 +408,7 @@ def ending_of(turn: Turn, wallet: Account, *, retry_after: float | None = None) 
             code=code,
             message=failure.message,
             retryable=failure.retryable,
-            retry_after=retry_after,
+            retry_after=turn.retry_after,
             charged=as_string(turn.charged),
             balance=balance,
         )
@@ -419,6 +420,7 @@ def ending_of(turn: Turn, wallet: Account, *, retry_after: float | None = None) 
         balance=balance,
         limited_by_balance=turn.limited_by_balance,
         estimated=turn.estimated,
+        served_by=turn.served_by_id or turn.model_id,
     )
 
 
@@ -437,14 +439,13 @@ def _verdict(live: LiveTurn, outcome: Outcome) -> Turn.State:
     return Turn.State(live.leaving)
 
 
-def _take(turn: Turn, state: Turn.State) -> bool:
+def _take(turn: Turn, state: Turn.State, *, retry_after: float | None = None) -> bool:
     """The compare-and-set that lets exactly one close a turn. The wallet is locked, so nobody waits here."""
-    taken = Turn.objects.running().filter(pk=turn.pk).update(state=state, ended_at=Now())
-    if not taken:
-        turn.refresh_from_db()
-        return False
-    turn.state = state
-    return True
+    wait = None if retry_after is None else timedelta(seconds=retry_after)
+    retry_at = None if wait is None else Now() + wait
+    taken = Turn.objects.running().filter(pk=turn.pk).update(state=state, ended_at=Now(), retry_at=retry_at)
+    turn.state, turn.retry_wait = state, wait
+    return taken == 1
 
 
 def _used(outcome: Outcome, sent: str, max_tokens: int) -> Usage | None:

@@ -157,6 +157,7 @@ def test_a_running_turn_and_a_failed_one_are_told_as_such(api: Caller, alice: Us
         "code": "interrupted",
         "message": "The answer was interrupted on our side. You were not charged.",
         "retryable": True,
+        "retry_after": None,
     }
 
 

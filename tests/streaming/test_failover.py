@@ -171,6 +171,7 @@ def test_an_answer_of_the_fallback_is_recorded_and_priced_as_its(
     events = ask(client, "[[demo: status 529]] hello")
     done = events[-1]
     assert (done["type"], done["status"], text_of(events)) == ("done", "completed", "Hello")
+    assert (events[0]["model"], done["served_by"]) == ("claude-sonnet-5-5", "gpt-5.4")
     turn = Turn.objects.select_related("price", "fallback_price").get(pk=events[0]["turn"])
     assert (turn.model_id, turn.served_by_id, turn.provider) == ("claude-sonnet-5-5", "gpt-5.4", "openai")
     assert turn.fallback_price is not None

@@ -13,7 +13,7 @@ from chatapp.streaming.events import Balance, Cursor, Done, Sent, Started, Text,
 from chatapp.streaming.live import GrowingText, LiveTurn
 from chatapp.streaming.sse import encode
 
-DONE = Done("completed", "end_turn", {}, "0.000000", Balance("1.000000", "0.000000"), False, False)
+DONE = Done("completed", "end_turn", {}, "0.000000", Balance("1.000000", "0.000000"), False, False, "claude")
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """A turn over HTTP: streamed, joined, stopped, left, resumed, refused and charged as the contract says."""
 
 import asyncio
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
+from django.db.models import F
 
 from accounts.models import ApiKey, User
 from billing import ledger, pricing
@@ -14,7 +16,7 @@ from chatapp.conversations.models import Message, Turn
 from chatapp.db import in_db
 from tests.conftest import SignIn, SignInAsync
 from tests.stack import Stack
-from tests.streaming.reading import ask, ask_async, ask_until, follow, new_id, refusal, text_of
+from tests.streaming.reading import TURNS, ask, ask_async, ask_until, follow, new_id, refusal, text_of
 
 LONG = "[[demo: tokens 4000]] [[demo: pace 200]] tell me everything"
 
@@ -257,13 +259,44 @@ def test_coming_back_in_time_resumes_where_the_reader_was(stack: Stack, alice: U
 
 def test_last_event_id_is_understood_as_browsers_send_it(stack: Stack, alice: User, sign_in: SignIn) -> None:
     client = sign_in(alice)
+    stack.claude.script({"deltas": ["Bread 🍞", " and 𝔅utter"], "pace": 20})
     events = ask(client, "hello")
-    turn, cursor = events[0]["turn"], events[1]["_id"]
+    path, seen, end = f"{TURNS}/{events[0]['turn']}/events", events[1]["_id"], events[-1]["_id"]
 
-    response = client.get(f"/api/v1/turns/{turn}/events", headers={"Last-Event-ID": cursor})
+    def resumed(last: str, **query: str) -> httpx.Response:
+        return client.get(path, params=query, headers={"Last-Event-ID": last})
 
-    assert response.text.startswith(f"id: {events[2]['_id']}") or "event: done" in response.text
-    assert "event: start" not in response.text
+    rest = resumed(seen)
+    assert (seen, end) == ("0.7", "0.18.end")  # characters, not bytes or halves of surrogate pairs
+    assert rest.text.startswith('id: 0.18\nevent: text\ndata: {"type":"text","text":" and 𝔅utter"}\n\n')
+    # A browser comes back to the address that it was made with: what it has seen since counts.
+    assert resumed(seen, after="0.0").text == rest.text
+    assert resumed("", after=seen).text == rest.text
+    assert resumed("").text == resumed("", after="").text == client.get(path).text
+    # An id from the future has nothing to come but the end. Who has seen that comes back no more after a 204.
+    assert resumed("999.999").text.startswith("id: 0.18.end\nevent: done\n")
+    assert (resumed(end).status_code, resumed(end).content) == (204, b"")
+    assert follow(client, events[0]["turn"], after=end) == [events[-1]]
+
+
+def test_when_to_come_back_is_told_as_long_as_it_makes_sense(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    stack.claude.script("status 429 retry_after=600")
+    turn = ask(client, "hello")[0]["turn"]
+
+    def told() -> tuple[int | None, int | None]:
+        return follow(client, turn)[-1]["retry_after"], client.get(f"{TURNS}/{turn}").json()["error"][
+            "retry_after"
+        ]
+
+    assert all(seconds is not None and 590 < seconds <= 600 for seconds in told())
+    row = Turn.objects.filter(pk=turn)
+    row.update(retry_at=F("retry_at") - timedelta(minutes=5))
+    assert all(seconds is not None and 290 < seconds <= 300 for seconds in told())
+    row.update(retry_at=F("retry_at") - timedelta(minutes=5))
+    assert told() == (None, None)
 
 
 def test_another_process_follows_live(stack: Stack, alice: User, sign_in: SignIn) -> None:
@@ -412,9 +445,11 @@ def test_an_id_of_an_event_that_is_none_is_refused(stack: Stack, alice: User, si
     client = sign_in(alice)
     turn = ask(client)[0]["turn"]
 
-    response = client.get(f"/api/v1/turns/{turn}/events", params={"after": "yesterday"})
-
-    assert (response.status_code, response.json()["code"]) == (400, "invalid")
+    for response in (
+        client.get(f"{TURNS}/{turn}/events", params={"after": "yesterday"}),
+        client.get(f"{TURNS}/{turn}/events", headers={"Last-Event-ID": "9" * 5000}),
+    ):
+        assert (response.status_code, response.json()["code"]) == (400, "invalid")
 
 
 def test_too_many_at_once_and_too_many_a_minute_wait(

@@ -108,7 +108,9 @@ export class LiveTurn extends EventTarget {
       id: this.id,
       state: done ? done.status : failed || refusal ? "failed" : "running",
       model: this.model,
-      model_name: models.find(({ id }) => id === this.model)?.name ?? this.model,
+      model_name: nameOf(this.model, models),
+      served_by: done?.served_by ?? null,
+      served_by_name: done ? nameOf(done.served_by, models) : null,
       stop_reason: done?.stop_reason ?? null,
       usage: done?.usage ?? null,
       charged: ending?.charged ?? null,
@@ -129,4 +131,13 @@ export class LiveTurn extends EventTarget {
   #tell(type) {
     this.dispatchEvent(new Event(type));
   }
+}
+
+/**
+ * @param {string} model
+ * @param {Model[]} models those that can be chosen, and with them those that answer in their place
+ */
+function nameOf(model, models) {
+  const known = models.flatMap((choice) => [choice, choice.fallback]).find((choice) => choice?.id === model);
+  return known?.name ?? model;
 }

@@ -67,7 +67,7 @@ export interface TurnError {
   code: string;
   message: string;
   retryable: boolean;
-  /** Seconds, known only while the page that saw the error is open. */
+  /** Seconds from when this was told. */
   retry_after?: number | null;
 }
 
@@ -145,6 +145,8 @@ export interface DoneEvent {
   balance: Balance;
   limited_by_balance: boolean;
   estimated: boolean;
+  /** The model that answered, which is another when the chosen one could not begin. */
+  served_by: string;
 }
 
 export interface ErrorEvent {
