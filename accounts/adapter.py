@@ -4,7 +4,9 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
 
+from accounts.addresses import client_address
 from accounts.models import User
 
 WRONG_CODE = "This code is not right, or no longer valid."
@@ -38,6 +40,10 @@ class AccountAdapter(DefaultAccountAdapter):
         "too_many_login_attempts": "Too many tries. Wait a few minutes and try again.",
         "unverified_primary_email": "Verify this address first.",
     }
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """The address that allauth's own limits count, the same as everywhere."""
+        return client_address(request)
 
     def get_reauthentication_methods(self, user: User | AnonymousUser) -> list[dict[str, str]]:
         """The ways that `user` has, the one to offer first in front."""

@@ -12,7 +12,13 @@ from chatapp.streaming.api import router as turns
 api = NinjaAPI(
     title="Chatapp",
     version="1",
-    description="Chat with Claude on prepaid credits. Amounts are decimal strings of credits with six places.",
+    description=(
+        "Chat with Claude on prepaid credits. Amounts are decimal strings of credits with six places.\n\n"
+        "Errors are `application/problem+json` (RFC 9457) with a sentence in `detail` and a stable `code`: "
+        + ", ".join(f"`{code}`" for code in problems.TITLES)
+        + ". `rate_limited` and `unavailable` say in `Retry-After` when to try again; `internal` (500) is a mistake "
+        "of ours. After a stream has begun, errors are its last event."
+    ),
     auth=SignedIn(),
     parser=StorableInput(),
     openapi_url="/openapi.json",

@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger("chatapp.request")
 
+OURS = {"accounts", "billing", "chatapp"}
+CARRY_PROMPTS = {"aiohttp", "anthropic", "httpcore", "httpx", "httpx2", "openai", "stripe"}
 QUIET = {"/healthz", "/readyz"}
 # Links of mails: whoever reads the key in one could use it.
 LINKS_WITH_A_KEY = {"account_confirm_email", "account_reset_password_from_key"}
@@ -61,6 +63,19 @@ class NoSecretPaths(logging.Filter):
         if isinstance(request, HttpRequest) and isinstance(record.args, tuple):
             record.args = tuple(address(request) if part == request.path else part for part in record.args)
         return True
+
+
+class NoPrompts(logging.Filter):
+    """LOG_LEVEL=DEBUG is for our own lines: those of libraries begin at INFO, and of what carries prompts at WARNING.
+
+    The SDKs set the levels of their loggers themselves when ANTHROPIC_LOG or OPENAI_LOG asks for it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        package = record.name.partition(".")[0]
+        if package in OURS:
+            return True
+        return record.levelno >= (logging.WARNING if package in CARRY_PROMPTS else logging.INFO)
 
 
 class ValkeyAwayInOneLine(logging.Filter):

@@ -15,7 +15,6 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages import get_messages
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.db.utils import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
@@ -25,7 +24,8 @@ from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 from servestatic.middleware import ServeStaticMiddleware
 
-from chatapp.problems import PROBLEM_JSON, problem_response
+from billing.away import DATABASE_AWAY
+from chatapp.problems import PROBLEM_JSON, problem_response, too_large
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +111,7 @@ class DatabaseAway(InPlace, MiddlewareMixin):
     """Answers a page that needs the database with 503 while it is away, full or read-only; the API does its own."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        if not isinstance(error, OperationalError | InterfaceError | InternalError):
+        if not isinstance(error, DATABASE_AWAY):
             return None
         log.error("database unavailable", error=type(error).__name__)
         response = HttpResponse(render_to_string("503.html"), status=503)
@@ -120,7 +120,20 @@ class DatabaseAway(InPlace, MiddlewareMixin):
 
 
 class ApiProblem(InPlace, MiddlewareMixin):
-    """Says as a problem what Django and ninja themselves answer to a call that the API does not have."""
+    """Says as a problem what Django and ninja themselves answer to a call that the API does not have.
+
+    And what is wrong with a call before anybody looks at what it asks for.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        """Refuse a body that is too large, also where a call would not read it. Its length may be a lie, or missing:
+        `StorableInput` measures what it reads."""
+        if not request.path.startswith("/api/"):
+            return None
+        declared = request.META.get("CONTENT_LENGTH", "")
+        if not declared.isdecimal() or int(declared) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return None
+        return too_large().response()
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if not request.path.startswith("/api/") or response.get("Content-Type") == PROBLEM_JSON:

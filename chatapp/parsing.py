@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils.datastructures import MultiValueDict
 from ninja.parser import Parser
 
-from chatapp.problems import Problem, invalid
+from chatapp.problems import Problem, invalid, too_large
 
 
 class StorableInput(Parser):
@@ -17,6 +18,8 @@ class StorableInput(Parser):
     """
 
     def parse_body(self, request: HttpRequest) -> dict[str, Any]:
+        if len(request.body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:  # it came in chunks, without its length
+            raise too_large()
         try:
             body = json.loads(request.body)
         except (ValueError, RecursionError) as error:

@@ -3,13 +3,13 @@
 from typing import Any
 
 import structlog
-from django.core.exceptions import RequestDataTooBig
-from django.db.utils import InterfaceError, InternalError, OperationalError
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from psycopg_pool import PoolTimeout
 
+from billing.away import DATABASE_AWAY
 from billing.credits import as_string
 from billing.errors import InsufficientCredits
 
@@ -26,7 +26,8 @@ TITLES = {
     "turn_running": "An answer is being written",
     "turn_conflict": "This id was used for another message",
     "too_large": "Too large",
-    "rate_limited": "Too many messages",
+    "rate_limited": "Too many requests",
+    "internal": "Something went wrong",
     "unavailable": "Not available right now",
 }
 
@@ -44,6 +45,12 @@ class Problem(Exception):
         self.headers = headers or {}
         self.extra = extra
 
+    def response(self) -> HttpResponse:
+        """This refusal as an answer."""
+        return problem_response(
+            status=self.status, code=self.code, detail=self.detail, headers=self.headers, **self.extra
+        )
+
 
 def invalid(**fields: str) -> Problem:
     """400 `invalid` with a sentence for each field."""
@@ -54,6 +61,16 @@ def invalid(**fields: str) -> Problem:
 def not_found(what: str) -> Problem:
     """404, also for what belongs to somebody else: nobody learns that it exists."""
     return Problem(404, "not_found", f"There is no such {what}.")
+
+
+def too_large() -> Problem:
+    """413 for a whole request; what in it is too long says so itself."""
+    return Problem(413, "too_large", "The request is larger than 1 MB.")
+
+
+def rate_limited(detail: str, *, seconds: int) -> Problem:
+    """429: it may be sent again after so many seconds."""
+    return Problem(429, "rate_limited", detail, headers={"Retry-After": str(seconds)}, retry_after=seconds)
 
 
 def problem_response(
@@ -77,9 +94,7 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(Problem)
     def on_problem(request: HttpRequest, error: Problem) -> HttpResponse:
-        return problem_response(
-            status=error.status, code=error.code, detail=error.detail, headers=error.headers, **error.extra
-        )
+        return error.response()
 
     @api.exception_handler(InsufficientCredits)
     def on_insufficient_credits(request: HttpRequest, error: InsufficientCredits) -> HttpResponse:
@@ -111,7 +126,11 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(RequestDataTooBig)
     def on_too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
-        return problem_response(status=413, code="too_large", detail="The request is larger than 1 MB.")
+        return too_large().response()
+
+    @api.exception_handler(SuspiciousOperation)
+    def on_suspicious_operation(request: HttpRequest, error: SuspiciousOperation) -> HttpResponse:
+        return problem_response(status=400, code="invalid", detail="The request is not one of this API.")
 
     @api.exception_handler(HttpError)
     def on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
@@ -120,17 +139,26 @@ def install(api: NinjaAPI) -> None:
         return problem_response(status=400, code="invalid", detail="The request body is not valid JSON.")
 
     # Away, out of connections, out of disk or read-only: not our mistakes, which stay loud.
-    @api.exception_handler(OperationalError)
-    @api.exception_handler(InterfaceError)
-    @api.exception_handler(InternalError)
-    @api.exception_handler(PoolTimeout)
-    def on_database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    def on_database_away(request: HttpRequest, error: Exception | type[Exception]) -> HttpResponse:
         log.error("database unavailable", error=type(error).__name__)
         return problem_response(
             status=503,
             code="unavailable",
             detail="This cannot be stored right now; nothing was charged. Try again in a moment.",
             headers={"Retry-After": "5"},
+        )
+
+    for away in (*DATABASE_AWAY, PoolTimeout):
+        api.add_exception_handler(away, on_database_away)
+
+    @api.exception_handler(Exception)
+    def on_mistake(request: HttpRequest, error: Exception) -> HttpResponse:
+        """Ours: a program gets a problem to read, as with every other error, and the log gets the traceback."""
+        log.error("api call broke", path=request.path, exc_info=error)
+        return problem_response(
+            status=500,
+            code="internal",
+            detail="This went wrong on our side, and the operator can see it. Try again in a moment.",
         )
 
 

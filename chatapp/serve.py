@@ -31,6 +31,8 @@ BACKLOG = 4096
 SHUTDOWN_SECONDS = 3.0
 # Of what a reader has not taken yet, the kernel keeps so much and Twisted as much again; the rest waits unsent.
 UNSENT_BYTES = 64 * 1024
+# A page has nothing longer to say, nor we to it.
+SOCKET_MESSAGE_BYTES = 16 * 1024
 # Who takes nothing for so long is not reading any more.
 STUCK_SECONDS = 120.0
 
@@ -166,6 +168,7 @@ def serve(
         proxy_forwarded_address_header="X-Forwarded-For" if proxy_headers else None,
         proxy_forwarded_port_header="X-Forwarded-Port" if proxy_headers else None,
         proxy_forwarded_proto_header="X-Forwarded-Proto" if proxy_headers else None,
+        websocket_max_message_size=SOCKET_MESSAGE_BYTES,
         ready_callable=when_ready,
     )
     server.run()

@@ -20,6 +20,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from chatapp import logs, tracebacks
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -63,6 +65,10 @@ def switch(name: str, default: bool) -> bool:
     if value not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
         refuse(f"{name} must be true or false, not {value!r}.")
     return value in {"true", "1", "yes", "on"}
+
+
+# What `number` reads has nine digits at most.
+MOST = 10**9 - 1
 
 
 def number(name: str, default: str, *, least: Decimal | int = 0, places: int = 0) -> Decimal:
@@ -396,6 +402,14 @@ TURN_DRAIN_SECONDS = float(number("TURN_DRAIN_SECONDS", "30", places=3))
 TURNS_PER_PROCESS = int(number("TURNS_PER_PROCESS", "1000", least=1))
 TURNS_PER_MINUTE = int(number("TURNS_PER_MINUTE", "10", least=1))
 TURNS_AT_ONCE = int(number("TURNS_AT_ONCE", "3", least=1))
+# What is left out follows from what one person may: a key no less, an address as much as many people behind one router.
+TURNS_PER_MINUTE_PER_KEY = int(number("TURNS_PER_MINUTE_PER_KEY", str(TURNS_PER_MINUTE), least=1))
+TURNS_PER_MINUTE_PER_ADDRESS = int(
+    number("TURNS_PER_MINUTE_PER_ADDRESS", str(min(300 * TURNS_PER_MINUTE, MOST)), least=1)
+)
+API_REQUESTS_PER_MINUTE = int(
+    number("API_REQUESTS_PER_MINUTE", str(min(600 * TURNS_PER_MINUTE, MOST)), least=1)
+)
 
 # --- The browser -----------------------------------------------------------------------------------------
 
@@ -441,6 +455,9 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# Each adds to X-Forwarded-For whom it talks to: limits count the address that the outermost of them saw.
+TRUSTED_PROXIES = int(number("TRUSTED_PROXIES", "0" if DEBUG else "1"))
+
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = int(timedelta(days=30).total_seconds())
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -477,6 +494,7 @@ UNFOLD: dict[str, Any] = {
 # --- Logs ------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"])
+_exceptions = structlog.processors.ExceptionRenderer(tracebacks.render)
 _shared_processors: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -486,7 +504,7 @@ _shared_processors: list[Any] = [
 structlog.configure(
     processors=[
         *_shared_processors,
-        structlog.processors.format_exc_info,
+        _exceptions,
         structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
     ],
     logger_factory=structlog.stdlib.LoggerFactory(),
@@ -500,7 +518,7 @@ LOGGING: dict[str, Any] = {
             "()": structlog.stdlib.ProcessorFormatter,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                _exceptions,
                 structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "logger", "event"])
                 if DEBUG
                 else structlog.processors.JSONRenderer(),
@@ -509,10 +527,18 @@ LOGGING: dict[str, Any] = {
         }
     },
     "filters": {
-        "no_secret_paths": {"()": "chatapp.logs.NoSecretPaths"},
-        "valkey_away": {"()": "chatapp.logs.ValkeyAwayInOneLine"},
+        "no_secret_paths": {"()": logs.NoSecretPaths},
+        "valkey_away": {"()": logs.ValkeyAwayInOneLine},
+        "no_prompts": {"()": logs.NoPrompts},
+        "without_words": {"()": tracebacks.WithoutWords},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "structured",
+            "filters": ["no_prompts", "without_words"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
@@ -521,11 +547,7 @@ LOGGING: dict[str, Any] = {
         "django.channels.server": {"level": "WARNING"},
         "channels_redis.pubsub": {"filters": ["valkey_away"]},
         "daphne": {"level": "WARNING"},
-        # The SDKs' own debug logs would carry prompts.
-        "anthropic": {"level": "WARNING"},
-        "stripe": {"level": "WARNING"},
-        "httpx2": {"level": "WARNING"},
-        "aiohttp": {"level": "WARNING"},
+        **{name: {"level": "WARNING"} for name in logs.CARRY_PROMPTS},
         "celery": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
     },

@@ -12,6 +12,8 @@ from django.utils import timezone
 from accounts.models import User
 from billing.api import models_offered
 from billing.models import LanguageModel, Price
+from chatapp import problems
+from chatapp.conversations import api as conversations
 from chatapp.streaming.models import UsageRecord
 from tests.admin.desk import ended_turn
 from tests.billing.books import close_turn, give, open_turn, order, pay
@@ -103,6 +105,32 @@ def test_a_deactivated_person_is_nobody(either: Caller, alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_active=False)
     status, problem = either.refusal("GET", "me")
     assert (status, problem["code"]) == (401, "not_signed_in")
+
+
+def test_too_many_parameters_are_a_problem(api: Caller) -> None:
+    status, problem = api.refusal("GET", "conversations", **{f"q{number}": "x" for number in range(1001)})
+    assert (status, problem["code"]) == (400, "invalid")
+
+
+def test_our_own_mistake_is_a_problem_and_one_traceback_without_what_was_said(
+    api: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(user: User, listing: Any) -> None:
+        raise ValueError(f"no listing is {listing.q}")
+
+    monkeypatch.setattr(conversations, "conversations_page", broken)
+    status, problem = api.refusal("GET", "conversations", q="my secret")
+
+    assert (status, problem["code"]) == (500, "internal")
+    assert "my secret" not in str(problem)
+    assert len([record for record in caplog.records if "Traceback" in record.getMessage()]) == 1
+    assert "in broken" in caplog.text
+    assert "my secret" not in caplog.text
+
+
+def test_the_schema_names_every_code_of_an_error(api: Caller) -> None:
+    described = api.get("openapi.json")["info"]["description"]
+    assert {code for code in problems.TITLES if f"`{code}`" not in described} == set()
 
 
 # --- me

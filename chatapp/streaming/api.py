@@ -9,13 +9,14 @@ from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema, Status
 
+from accounts.addresses import client_network
 from accounts.models import User
 from billing.credits import as_string
 from chatapp.conversations.models import Turn
 from chatapp.conversations.shapes import TurnOut, turn_out
 from chatapp.db import in_db
 from chatapp.problems import Problem, invalid, not_found
-from chatapp.streaming import live, turns
+from chatapp.streaming import limits, live, turns
 from chatapp.streaming.events import Cursor, is_of_an_ending
 from chatapp.streaming.following import follow
 from chatapp.streaming.journal import ask_to_stop
@@ -49,7 +50,8 @@ class NewTurn(Schema):
 async def create_turn(request: HttpRequest, body: NewTurn) -> EventStream:
     """Ask, and follow the answer as Server-Sent Events. The same request again joins the same turn."""
     user: User = request.auth  # type: ignore[attr-defined]
-    turn = await open_and_start(user, _checked(body))
+    source = limits.Source(api_key=request.api_key, network=client_network(request))  # type: ignore[attr-defined]
+    turn = await open_and_start(user, _checked(body), source)
     return EventStream(follow(turn, after=None))
 
 

@@ -8,14 +8,14 @@ from uuid import UUID
 import structlog
 from celery.exceptions import OperationalError as BrokerAway
 from django.conf import settings
-from django.db.utils import InterfaceError, InternalError, OperationalError
 
 from accounts.models import User
 from accounts.notify import anotify
+from billing.away import DATABASE_AWAY
 from chatapp.conversations.models import Turn
 from chatapp.db import in_db
 from chatapp.problems import Problem
-from chatapp.streaming import live, turns, upkeep
+from chatapp.streaming import limits, live, turns, upkeep
 from chatapp.streaming.events import Ending
 from chatapp.streaming.providers import provider
 from chatapp.streaming.providers.base import Prompt
@@ -34,13 +34,15 @@ _opening: set[asyncio.Task[Turn]] = set()
 _telling: set[asyncio.Task[None]] = set()
 
 
-async def open_and_start(user: User, ask: turns.Ask) -> Turn:
+async def open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> Turn:
     """Open a turn, or join it, and make it live in this process if it is new. Errors are those of `turns.open`.
 
     A task of its own: a request whose client leaves in this very moment is cancelled, and a turn that was opened
     and never started would keep its hold.
     """
-    task = asyncio.get_running_loop().create_task(_open_and_start(user, ask), context=contextvars.Context())
+    task = asyncio.get_running_loop().create_task(
+        _open_and_start(user, ask, source), context=contextvars.Context()
+    )
     _opening.add(task)
     task.add_done_callback(_opening.discard)
     return await asyncio.shield(task)
@@ -54,13 +56,13 @@ async def drain(seconds: float, hurry: asyncio.Event) -> None:
     await live.drain(seconds, hurry)
 
 
-async def _open_and_start(user: User, ask: turns.Ask) -> Turn:
+async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> Turn:
     if (refusal := _refusal()) is not None:
         joined = await in_db(turns.join, user, ask)
         if joined is None:
             raise refusal
         return joined.turn
-    opened = await in_db(turns.open, user, ask)
+    opened = await in_db(turns.open, user, ask, source)
     if opened.prompt is not None:
         run = functools.partial(_run, turn=opened.turn, prompt=opened.prompt)
         live.start(turns.started(opened.turn), run)
@@ -100,7 +102,7 @@ async def _close(here: live.LiveTurn, outcome: turns.Outcome) -> Ending:
     for _ in range(CLOSE_ATTEMPTS):
         try:
             return await in_db(turns.close, here, outcome)
-        except (OperationalError, InterfaceError, InternalError) as error:
+        except DATABASE_AWAY as error:
             log.warning("closing again", turn=str(here.id), error=type(error).__name__, pause_seconds=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

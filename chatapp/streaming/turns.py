@@ -84,7 +84,7 @@ class Opened:
 # --- Open ------------------------------------------------------------------------------------------------
 
 
-def open(user: User, ask: Ask) -> Opened:
+def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
     """Store the message, an empty answer, the turn and its hold in one transaction; or join the turn of this id.
 
     Problem 404 / 409 / 429, or InsufficientCredits: then nothing was stored and no provider was called.
@@ -96,7 +96,7 @@ def open(user: User, ask: Ask) -> Opened:
             # Everything a person opens or closes waits here, so copies of one request come one by one, and what
             # is available below stays so.
             wallet = ledger.locked_wallet_of(user)
-            return join(user, ask) or _opened(user, ask, wallet)
+            return join(user, ask) or _opened(user, ask, wallet, source)
     except IntegrityError:
         # Somebody else used this very id in the meantime.
         if (joined := join(user, ask)) is not None:
@@ -116,7 +116,7 @@ def join(user: User, ask: Ask) -> Opened | None:
     return Opened(turn, prompt=None)
 
 
-def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
+def _opened(user: User, ask: Ask, wallet: Account, source: limits.Source) -> Opened:
     conversation = _conversation(user, ask)
     question, history = _question(conversation, ask)
     model, price = _model(conversation, ask)
@@ -136,6 +136,7 @@ def _opened(user: User, ask: Ask, wallet: Account) -> Opened:
     prices = [price] if fallback_price is None else [price, fallback_price]
     max_tokens = _affordable(wallet, prompt, prices)
     amount = _worst_case(prompt, max_tokens, prices)
+    limits.take(source)
 
     if question._state.adding:
         question.save(force_insert=True)

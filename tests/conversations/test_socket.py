@@ -101,6 +101,12 @@ async def test_a_page_from_elsewhere_gets_no_socket(
     assert refused.value.status == 403
 
 
+async def test_a_page_that_says_too_much_is_closed(open_page: OpenPage, alice: User) -> None:
+    async with open_page(alice) as page:
+        await page.socket.send_str(" " * 20_000)
+        assert await page.closed() == 1006  # dropped, without a word
+
+
 # --- What it hears
 
 

@@ -441,6 +441,19 @@ def test_too_much_text_is_refused(stack: Stack, alice: User, sign_in: SignIn, si
     assert (status, problem["code"]) == (413, "too_large")
 
 
+def test_a_request_that_is_too_large_is_refused_whoever_would_have_read_it(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    client, large = sign_in(alice), b" " * 1_200_000
+    for answered in (
+        client.post("/api/v1/turns", content=iter([large, b"{}"])),  # in chunks, its length untold
+        client.post(f"/api/v1/turns/{new_id()}/stop", content=large),
+        client.request("GET", "/api/v1/me", content=large),
+        client.patch(f"/api/v1/conversations/{new_id()}", content=large),
+    ):
+        assert (answered.status_code, answered.json()["code"]) == (413, "too_large")
+
+
 def test_an_id_of_an_event_that_is_none_is_refused(stack: Stack, alice: User, sign_in: SignIn) -> None:
     client = sign_in(alice)
     turn = ask(client)[0]["turn"]
