@@ -13,7 +13,7 @@ FAILURES = {
     "rate_limited": Failure("Claude is answering too many requests right now. Try again in a moment.", True),
     "overloaded": Failure("Claude is overloaded right now. Try again in a moment.", True),
     "context_too_long": Failure(
-        "This conversation has grown longer than the model can read. Start a new one, or shorten your message.",
+        "This message is longer than the model can read. Shorten it, or send it in parts.",
         False,
     ),
     "provider_rejected": Failure("Claude did not accept this request. The operator has been told.", False),

@@ -53,7 +53,7 @@ class LanguageModelAdmin(ModelAdmin):
     list_filter = ["on_sale"]
     fields = [
         *("id", "name", "description", "context_tokens", "max_output_tokens", "answer_tokens"),
-        *("thinks", "on_sale", "retires_on", "position"),
+        *("history_tokens", "thinks", "on_sale", "retires_on", "position"),
     ]
     actions = None
 

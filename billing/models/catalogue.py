@@ -30,6 +30,10 @@ def providers_with_a_key() -> list[str]:
     return [provider.value for provider, key in keys.items() if key]
 
 
+# A long book. What a turn reads from the cache of so much is still cheap; a full context would be seven times that.
+HISTORY_TOKENS = 150_000
+
+
 class LanguageModel(models.Model):
     """A model that answers, under the name by which the provider knows it."""
 
@@ -55,6 +59,15 @@ class LanguageModel(models.Model):
         default=8192,
         validators=[MinValueValidator(256)],
         help_text="The longest answer we ask for; the price of so many tokens is held while it is written.",
+    )
+    history_tokens = models.PositiveIntegerField(
+        "longest conversation",
+        null=True,
+        blank=True,
+        default=HISTORY_TOKENS,
+        validators=[MinValueValidator(1024)],
+        help_text="Tokens of a conversation that are sent with a message at most; a longer one goes on with a summary "
+        "of its older part. Keep it below the size from which prompts are dearer. Empty: as much as the context holds.",
     )
     thinks = models.BooleanField(default=False, help_text="Ask for adaptive thinking and show it.")
     on_sale = models.BooleanField(default=True)

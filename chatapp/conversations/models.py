@@ -94,6 +94,43 @@ class Message(models.Model):
         return f"{self.role} message {self.id}"
 
 
+class Recap(models.Model):
+    """Where a conversation begins for the model: nothing up to `through` is sent any more, `text` stands for it.
+
+    It holds for every branch that contains `through`; of several on a branch, for the last. A place once chosen stays,
+    because each new one makes the provider read everything after it anew.
+    """
+
+    class Kind(models.TextChoices):
+        SUMMARY = "summary"
+        CUT = "cut"
+
+    through = models.OneToOneField(Message, models.CASCADE, primary_key=True, related_name="recap")
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="recaps")
+    kind = models.CharField(max_length=7, choices=Kind.choices)
+    text = models.TextField(
+        blank=True, help_text="The summary; at a cut, the one that stood for what came earlier, if any."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.kind} through {self.through_id}"
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What clients are told of it; `bytes` is how much is sent in its stead."""
+        return {"kind": self.kind, "bytes": len(self.text.encode())}
+
+    @property
+    def notice(self) -> dict[str, Any]:
+        """What a page that shows the conversation is told when there is a new one."""
+        return {
+            "conversation": str(self.conversation_id),
+            "message": str(self.through_id),
+            "mark": self.mark,
+        }
+
+
 class TurnQuerySet(models.QuerySet["Turn"]):
     def of(self, user: User) -> Self:
         """The only way to a turn: through the person whose it is."""
@@ -164,6 +201,9 @@ class Turn(models.Model):
     cache_read_tokens = models.PositiveIntegerField(default=0)
     cache_write_5m_tokens = models.PositiveIntegerField(default=0)
     cache_write_1h_tokens = models.PositiveIntegerField(default=0)
+    prompt_bytes = models.PositiveIntegerField(
+        null=True, help_text="Bytes of the prompt whose tokens the provider counted"
+    )
     estimated = models.BooleanField(default=False, help_text="Output was counted from the text sent")
     charged = models.BigIntegerField(default=0, help_text="Microcredits paid by the person")
     cost = models.BigIntegerField(default=0, help_text="Microcredits asked by the provider")

@@ -8,7 +8,7 @@ from ninja import Schema
 
 from billing.credits import as_string
 from chatapp.conversations import tree
-from chatapp.conversations.models import Conversation, Message, Turn
+from chatapp.conversations.models import Conversation, Message, Recap, Turn
 from chatapp.failures import FAILURES
 
 
@@ -61,6 +61,16 @@ class TurnOut(Schema):
     error: ErrorOut | None
 
 
+class MarkOut(Schema):
+    """Of this message and all above it the model sees only a summary (`summary`), or nothing any more (`cut`).
+
+    `bytes` of text are sent in their stead. Of several marks the last one holds.
+    """
+
+    kind: str
+    bytes: int
+
+
 class MessageOut(Schema):
     id: UUID
     parent: UUID | None
@@ -70,6 +80,7 @@ class MessageOut(Schema):
     created_at: datetime
     siblings: list[UUID]
     turn: TurnOut | None
+    mark: MarkOut | None
 
 
 class Page(Schema):
@@ -138,6 +149,7 @@ def messages_out(messages: list[Message]) -> list[MessageOut]:
         .select_related("model", "served_by")
     }
     siblings = tree.siblings(messages)
+    marks = {recap.through_id: MarkOut(**recap.mark) for recap in Recap.objects.filter(through__in=answers)}
     return [
         MessageOut(
             id=message.pk,
@@ -148,6 +160,7 @@ def messages_out(messages: list[Message]) -> list[MessageOut]:
             created_at=message.created_at,
             siblings=siblings[message.parent_id],
             turn=turn_out(turns[message.pk]) if message.pk in turns else None,
+            mark=marks.get(message.pk),
         )
         for message in messages
     ]

@@ -1,6 +1,7 @@
 """Walks through a conversation's tree of messages: one short query each, whatever the tree's size."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from uuid import UUID
 
 from django.db import connection
@@ -10,11 +11,11 @@ from chatapp.conversations.models import Message
 
 UP = """
 WITH RECURSIVE branch AS (
-    SELECT id, parent_id, 1 AS depth FROM conversations_message WHERE id = %s
+    SELECT id, parent_id, 1 AS depth FROM conversations_message WHERE id = %(tip)s AND id <> ALL(%(below)s)
     UNION ALL
     SELECT above.id, above.parent_id, depth + 1
     FROM conversations_message above JOIN branch ON above.id = branch.parent_id
-    WHERE depth < %s
+    WHERE depth < %(limit)s AND above.id <> ALL(%(below)s)
 )
 SELECT message.* FROM branch JOIN conversations_message message USING (id) ORDER BY depth DESC
 """
@@ -33,9 +34,14 @@ SELECT id FROM newest ORDER BY depth DESC LIMIT 1
 WHOLE = 1_000_000
 
 
-def branch(tip: UUID | None, *, limit: int = WHOLE) -> list[Message]:
-    """The last `limit` messages of the branch that ends at `tip`, in the order they were said."""
-    return [] if tip is None else list(Message.objects.raw(UP, [tip, limit]))
+def branch(tip: UUID | None, *, limit: int = WHOLE, below: Collection[UUID] = ()) -> list[Message]:
+    """The last `limit` messages of the branch that ends at `tip`, in the order they were said.
+
+    Only those after the last one that is among `below`.
+    """
+    if tip is None:
+        return []
+    return list(Message.objects.raw(UP, {"tip": tip, "limit": limit, "below": list(below)}))
 
 
 def tip_below(message: Message) -> UUID:

@@ -14,6 +14,11 @@ HOUSE = (
 OF_PERSON = "The person you talk to has given these instructions for all of their conversations:"
 OF_CONVERSATION = "For this conversation they have given these instructions, which come before those for all:"
 
+EARLIER = (
+    "What was said before is no longer part of this conversation as you see it. This is a summary of it: a record of "
+    "what was said, with no instructions in it."
+)
+
 
 def system(*, person: str, conversation: str) -> str:
     """Everything that stands before the messages; `person` and `conversation` are instructions, or empty.
@@ -26,3 +31,8 @@ def system(*, person: str, conversation: str) -> str:
     if conversation:
         parts.append(f"{OF_CONVERSATION}\n<instructions>\n{conversation}\n</instructions>")
     return "\n\n".join(parts)
+
+
+def earlier(summary: str) -> str:
+    """The message that stands for those that are no longer sent."""
+    return f"{EARLIER}\n<summary>\n{summary}\n</summary>"

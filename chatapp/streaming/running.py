@@ -12,13 +12,13 @@ from django.conf import settings
 from accounts.models import User
 from accounts.notify import anotify
 from billing.away import DATABASE_AWAY
-from chatapp.conversations.models import Turn
+from chatapp.conversations.models import Recap, Turn
 from chatapp.db import in_db
 from chatapp.problems import Problem
-from chatapp.streaming import limits, live, turns, upkeep
+from chatapp.streaming import history, limits, live, turns, upkeep
 from chatapp.streaming.events import Ending
+from chatapp.streaming.history import History
 from chatapp.streaming.providers import provider
-from chatapp.streaming.providers.base import Prompt
 from chatapp.streaming.tasks import record_usage
 
 log = structlog.get_logger(__name__)
@@ -63,8 +63,8 @@ async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> 
             raise refusal
         return joined.turn
     opened = await in_db(turns.open, user, ask, source)
-    if opened.prompt is not None:
-        run = functools.partial(_run, turn=opened.turn, prompt=opened.prompt)
+    if opened.request is not None:
+        run = functools.partial(_run, turn=opened.turn, request=opened.request)
         live.start(turns.started(opened.turn), run)
         upkeep.keep_up()
     return opened.turn
@@ -81,12 +81,13 @@ def _refusal() -> Problem | None:
     return Problem(503, "unavailable", sentence, headers={"Retry-After": str(seconds)}, retry_after=seconds)
 
 
-async def _run(here: live.LiveTurn, *, turn: Turn, prompt: Prompt) -> None:
-    telling = asyncio.create_task(_tell_pages(turn, Turn.State.RUNNING))
+async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> None:
+    telling = asyncio.create_task(_tell_of_beginning(turn, request.cut))
     _telling.add(telling)
     telling.add_done_callback(_telling.discard)
     try:
-        ending = await _close(here, await turns.generate(here, prompt, provider()))
+        outcome = await turns.generate(here, request, provider(), functools.partial(_keep_cut, turn))
+        ending = await _close(here, outcome)
     except Exception:
         # Our own mistake: readers are told, and the sweep releases the hold.
         log.exception("turn broke", turn=str(turn.pk))
@@ -109,6 +110,24 @@ async def _close(here: live.LiveTurn, outcome: turns.Outcome) -> Ending:
     # The hold stays until the database is back and the sweep releases it; nothing was or will be charged.
     log.error("turn left to the sweep", turn=str(here.id))
     return turns.lost_ending()
+
+
+async def _keep_cut(turn: Turn, less: History) -> None:
+    """Let later turns send no more than this one, and show where it begins."""
+    try:
+        cut = await in_db(history.keep_cut, less)
+    except DATABASE_AWAY as error:
+        # The next turn finds out for itself.
+        log.warning("cut not kept", turn=str(turn.pk), error=type(error).__name__)
+        return
+    if cut is not None and turn.user_id is not None:
+        await anotify(turn.user_id, "mark", **cut.notice)
+
+
+async def _tell_of_beginning(turn: Turn, cut: Recap | None) -> None:
+    await _tell_pages(turn, Turn.State.RUNNING)
+    if cut is not None and turn.user_id is not None:
+        await anotify(turn.user_id, "mark", **cut.notice)
 
 
 async def _tell_pages(turn: Turn, state: str) -> None:

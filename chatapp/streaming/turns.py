@@ -11,6 +11,7 @@ import json
 import math
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -26,12 +27,12 @@ from billing.credits import as_string
 from billing.errors import InsufficientCredits
 from billing.models import Account, LanguageModel, Price
 from billing.pricing import Usage
-from chatapp.conversations import tree
-from chatapp.conversations.models import Conversation, Message, Turn
+from chatapp.conversations.models import Conversation, Message, Recap, Turn
 from chatapp.failures import FAILURES
 from chatapp.problems import Problem, invalid, not_found
-from chatapp.streaming import limits, prompts
+from chatapp.streaming import history, limits, prompts
 from chatapp.streaming.events import Balance, Done, Ending, Failed, Started
+from chatapp.streaming.history import History
 from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.providers.base import (
     Accepted,
@@ -78,7 +79,16 @@ class Opened:
     """A turn, and what to ask the provider when it is this call that opened it."""
 
     turn: Turn
-    prompt: Prompt | None
+    request: "Request | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask; `history` is what of the conversation stands in it, `cut` the place where it was cut for that."""
+
+    prompt: Prompt
+    history: History
+    cut: Recap | None
 
 
 # --- Open ------------------------------------------------------------------------------------------------
@@ -113,19 +123,22 @@ def join(user: User, ask: Ask) -> Opened | None:
         raise not_found("turn")
     if turn.fingerprint != ask.fingerprint:
         raise Problem(409, "turn_conflict", "This id was used for another message. Send yours with a new id.")
-    return Opened(turn, prompt=None)
+    return Opened(turn)
 
 
 def _opened(user: User, ask: Ask, wallet: Account, source: limits.Source) -> Opened:
     conversation = _conversation(user, ask)
-    question, history = _question(conversation, ask)
+    question = _question(conversation, ask)
     model, price = _model(conversation, ask)
     fallback_price = _fallback_price(model)
     limits.check(user)
+    system = prompts.system(person=user.instructions, conversation=conversation.instructions)
+    whole, scale = history.read(question)
+    sent = history.within(whole, history.budget(model), scale, beside_bytes=len(system.encode()))
     prompt = Prompt(
         model=model.id,
-        system=prompts.system(person=user.instructions, conversation=conversation.instructions),
-        messages=(*_said(history), ("user", question.text)),
+        system=system,
+        messages=sent.messages,
         max_tokens=model.answer_tokens,
         thinks=model.thinks,
         person=hashlib.sha256(str(user.pk).encode()).hexdigest(),
@@ -157,7 +170,8 @@ def _opened(user: User, ask: Ask, wallet: Account, source: limits.Source) -> Ope
         held=amount,
     )
     Conversation.objects.filter(pk=conversation.pk).update(tip=answer, model=model, updated_at=Now())
-    return Opened(turn, prompt=replace(prompt, max_tokens=max_tokens))
+    cut = None if sent is whole else history.keep_cut(sent)
+    return Opened(turn, Request(replace(prompt, max_tokens=max_tokens), sent, cut))
 
 
 def _conversation(user: User, ask: Ask) -> Conversation:
@@ -176,15 +190,15 @@ def _conversation(user: User, ask: Ask) -> Conversation:
     return conversation
 
 
-def _question(conversation: Conversation, ask: Ask) -> tuple[Message, list[Message]]:
-    """The person's message, new or (to regenerate) as it stands, and all that was said before it."""
+def _question(conversation: Conversation, ask: Ask) -> Message:
+    """The person's message, new or (to regenerate) as it stands."""
     if ask.regenerate is not None:
         asked = Message.objects.filter(
             pk=ask.regenerate, conversation=conversation, role=Message.Role.USER
         ).first()
         if asked is None:
             raise not_found("message")
-        return asked, tree.branch(asked.parent_id)
+        return asked
     parent: uuid.UUID | None
     if ask.parent is None:
         parent = conversation.tip_id
@@ -197,23 +211,7 @@ def _question(conversation: Conversation, ask: Ask) -> tuple[Message, list[Messa
         if found.role != Message.Role.ASSISTANT:
             raise invalid(parent="A message can only follow an answer. To ask again, use regenerate.")
         parent = found.pk
-    question = Message(conversation=conversation, parent_id=parent, role=Message.Role.USER, text=ask.text)
-    return question, tree.branch(parent)
-
-
-def _said(history: list[Message]) -> list[tuple[str, str]]:
-    """A branch as the provider wants it: without empty answers, and without what it refused to answer."""
-    refused = set(
-        Turn.objects.filter(
-            assistant_message__in=[message.pk for message in history], error_code="refused"
-        ).values_list("user_message", "assistant_message")
-    )
-    dropped = {message for pair in refused for message in pair}
-    return [
-        (message.role, message.text)
-        for message in history
-        if message.pk not in dropped and message.text.strip()
-    ]
+    return Message(conversation=conversation, parent_id=parent, role=Message.Role.USER, text=ask.text)
 
 
 def _model(conversation: Conversation, ask: Ask) -> tuple[LanguageModel, Price]:
@@ -278,6 +276,7 @@ class Outcome:
 
     model: str = ""
     provider: str = ""
+    prompt_bytes: int = 0
     usage: Usage | None = None
     request_id: str = ""
     stop_reason: str = ""
@@ -292,11 +291,34 @@ class Outcome:
             self.first_token_ms = round((time.monotonic() - self.began) * 1000)
 
 
-async def generate(live: LiveTurn, prompt: Prompt, provider: Provider) -> Outcome:
-    """Ask `provider` and pass on what it says, until its end, its failure, or nobody wants it any more."""
-    outcome = Outcome(model=prompt.model, provider=prompt.provider)
+async def generate(
+    live: LiveTurn,
+    request: Request,
+    provider: Provider,
+    keep_cut: Callable[[History], Awaitable[None]],
+) -> Outcome:
+    """Ask `provider` and pass on what it says, until its end, its failure, or nobody wants it any more.
+
+    If the prompt is too long for it, less of the history is sent, and `keep_cut` told how much.
+    """
+    outcome = Outcome(model=request.prompt.model, provider=request.prompt.provider)
 
     async def read() -> None:
+        asked, shorter = request.prompt, request.history.ever_shorter()
+        while True:
+            outcome.prompt_bytes = asked.size_bytes
+            try:
+                return await listen(asked)
+            except ProviderError as error:
+                too_long = error.code == "context_too_long" and outcome.first_token_ms is None
+                less = next(shorter, None) if too_long else None
+                if less is None:
+                    raise
+                log.warning("asking again with less", turn=str(live.id), messages=len(less.lines))
+            await keep_cut(less)
+            asked = replace(asked, messages=less.messages)
+
+    async def listen(prompt: Prompt) -> None:
         async with aclosing(provider.stream(prompt)) as deltas:
             async for delta in deltas:
                 match delta:
@@ -312,6 +334,9 @@ async def generate(live: LiveTurn, prompt: Prompt, provider: Provider) -> Outcom
                         outcome.usage, outcome.request_id = None, ""
                     case Accepted(usage, request_id):
                         outcome.usage, outcome.request_id = usage, request_id
+                    case Finished("model_context_window_exceeded") if outcome.first_token_ms is None:
+                        # The prompt left no room for a single word.
+                        raise ProviderError("context_too_long", reported="no room for an answer")
                     case Finished(stop_reason, usage, counted):
                         outcome.stop_reason, outcome.usage = stop_reason, usage
                         outcome.finished, outcome.counted = True, counted
@@ -364,6 +389,7 @@ def close(live: LiveTurn, outcome: Outcome) -> Ending:
         turn.estimated = usage is not None and state in CHARGED and not outcome.counted
         turn.charged, turn.overrun = settlement.charged, settlement.overrun
         turn.cost = pricing.cost(usage, price) if usage else 0
+        turn.prompt_bytes = outcome.prompt_bytes if usage else None
         turn.served_by_id = outcome.model
         turn.error_code = error.code if error else ""
         turn.error_message = str(error)[:300] if error else ""
@@ -395,7 +421,7 @@ CHARGED = {Turn.State.COMPLETED, Turn.State.STOPPED, Turn.State.ABANDONED}
 OUTCOME_FIELDS = [
     *Usage.__dataclass_fields__,
     *("first_token_ms", "provider", "provider_request", "stop_reason", "estimated"),
-    *("charged", "overrun", "cost", "error_code", "error_message", "served_by"),
+    *("prompt_bytes", "charged", "overrun", "cost", "error_code", "error_message", "served_by"),
 ]
 
 

@@ -95,6 +95,7 @@ def test_a_message_is_told_with_its_turn(api: Caller, alice: User) -> None:
         "created_at": "2026-11-01T00:00:00Z",
         "siblings": [str(question.pk)],
         "turn": None,
+        "mark": None,
     }
     told = answered.pop("turn")
     assert answered == {
@@ -105,6 +106,7 @@ def test_a_message_is_told_with_its_turn(api: Caller, alice: User) -> None:
         "thinking": "Hm.",
         "created_at": "2026-11-01T00:01:00Z",
         "siblings": [str(answer.pk)],
+        "mark": None,
     }
     assert told == {
         "id": str(turn.pk),
@@ -297,7 +299,7 @@ def test_a_page_of_messages_takes_the_same_queries_however_long_it_is(alice: Use
 
     taken = [queries(lambda: messages_page(talk, MessagePage(limit=200))) for talk in (short, long)]  # noqa: B023
 
-    assert taken == [3, 3]
+    assert taken == [4, 4]
 
 
 def test_a_page_of_the_list_takes_one_query(alice: User, queries: Queries) -> None:

@@ -99,7 +99,7 @@ test("a balance buys the longest answer, a shorter one, or none", () => {
  */
 function message(text, usage) {
   return /** @type {import("#lib/shapes.js").Message} */ (
-    /** @type {unknown} */ ({ text, turn: usage === undefined ? null : { usage } })
+    /** @type {unknown} */ ({ text, turn: usage === undefined ? null : { usage }, mark: null })
   );
 }
 
@@ -119,4 +119,13 @@ test("what stands above the loaded messages is known from the oldest answer amon
     message("end", { ...usage, input_tokens: 9999 }),
   ];
   assert.equal(promptBound(loaded, false, "x"), 3204 + 4 * 16 + "answerlaterendx".length);
+});
+
+test("what stands above the last mark is not sent, but its summary is", () => {
+  const usage = { input_tokens: 9999, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+  const marked = { ...message("gone", usage), mark: /** @type {const} */ ({ kind: "summary", bytes: 70 }) };
+  const loaded = [{ ...marked, text: "long gone" }, message("gone too"), marked, message("kept"), message("end", usage)];
+  for (const complete of [true, false]) {
+    assert.equal(promptBound(loaded, complete, "x"), 512 + 320 + 70 + 3 * 16 + "keptendx".length);
+  }
 });

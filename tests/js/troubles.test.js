@@ -85,5 +85,5 @@ test("an answer cut short says by what", () => {
   assert.match(short?.title ?? "", /balance allowed 1,312 tokens/);
   assert.equal(short?.remedy, "top_up");
   assert.match(explainTurn(turn({ stop_reason: "max_tokens" }))?.title ?? "", /longest/);
-  assert.equal(explainTurn(turn({ stop_reason: "model_context_window_exceeded" }))?.remedy, "new_chat");
+  assert.equal(explainTurn(turn({ stop_reason: "model_context_window_exceeded" }))?.remedy, null);
 });

@@ -23,10 +23,14 @@ class Prompt:
     fallback: "Fallback | None" = None
 
     @property
+    def size_bytes(self) -> int:
+        """All its text in UTF-8."""
+        return len(self.system.encode()) + sum(len(text.encode()) for _, text in self.messages)
+
+    @property
     def bound_tokens(self) -> int:
         """More tokens than the prompt can have: a token is at least a byte, and roles cost a few each."""
-        said = sum(len(text.encode()) for _, text in self.messages)
-        return said + len(self.system.encode()) + TOKENS_PER_MESSAGE * (len(self.messages) + 1)
+        return self.size_bytes + TOKENS_PER_MESSAGE * (len(self.messages) + 1)
 
     @property
     def about_tokens(self) -> int:

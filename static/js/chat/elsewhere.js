@@ -23,6 +23,7 @@ export class Elsewhere {
     const { chats, shown, wallet } = this.#on;
     if (notice.type === "balance") wallet.show(notice);
     else if (notice.type === "turn") this.#turn(notice.turn, notice.conversation, notice.state === "running");
+    else if (notice.type === "mark") shown.mark(notice.conversation, notice.message, notice.mark);
     else if (notice.type === "conversation" && notice.deleted) {
       chats.remove(notice.conversation);
       if (shown.id === notice.conversation) shown.lose();

@@ -3,7 +3,7 @@
  *
  * Dispatches `change` whenever what is shown, or what is known of it, has changed.
  *
- * @import { Conversation, Message, Page } from "#lib/shapes.js"
+ * @import { Conversation, Mark, Message, Page } from "#lib/shapes.js"
  * @import { LiveTurn } from "#chat/live-turn.js"
  * @import { Scrolling } from "#chat/scrolling.js"
  * @import { Thread } from "#chat/thread.js"
@@ -175,6 +175,17 @@ export class Shown extends EventTarget {
   amend(turn, outcome) {
     if (!this.messages.some((message) => message.turn?.id === turn)) return;
     this.set(this.messages.map((message) => (message.turn?.id === turn ? { ...message, ...outcome } : message)));
+  }
+
+  /**
+   * What is above and with a message is no longer sent as it stands.
+   * @param {string} conversation
+   * @param {string} message
+   * @param {Mark} mark
+   */
+  mark(conversation, message, mark) {
+    if (conversation !== this.id || !this.messages.some(({ id }) => id === message)) return;
+    this.set(this.messages.map((known) => (known.id === message ? { ...known, mark } : known)));
   }
 
   /** @param {"loading" | "missing" | "failed"} state */

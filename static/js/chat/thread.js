@@ -6,6 +6,7 @@
  * @import { Remedies } from "#chat/explanation.js"
  */
 import { AnswerView } from "#chat/answer.js";
+import { part, piece } from "#chat/pieces.js";
 import { QuestionView } from "#chat/question.js";
 
 /**
@@ -18,7 +19,13 @@ import { QuestionView } from "#chat/question.js";
  * @property {Remedies} remedies
  */
 
+const MARKS = {
+  summary: "Claude has a summary of what is above",
+  cut: "Claude no longer sees what is above",
+};
+
 export class Thread {
+  #divider = piece("mark");
   #root;
   #actions;
   /** @type {Map<string, QuestionView | AnswerView>} */
@@ -45,10 +52,17 @@ export class Thread {
       if (view instanceof AnswerView) view.leave();
       this.#views.delete(id);
     }
+    const elements = messages.map((message) => this.#update(message, liveOf).element);
+    // Of several marks the last one holds.
+    const last = messages.findLastIndex(({ mark }) => mark !== null);
+    const kind = messages[last]?.mark?.kind;
+    if (kind) {
+      part(this.#divider, "words").textContent = MARKS[kind];
+      elements.splice(last + 1, 0, this.#divider);
+    } else this.#divider.remove();
     /** @type {ChildNode | null} */
     let place = this.#root.firstChild;
-    for (const message of messages) {
-      const { element } = this.#update(message, liveOf);
+    for (const element of elements) {
       if (element === place) place = place.nextSibling;
       else this.#root.insertBefore(element, place);
     }

@@ -12,6 +12,8 @@ export const SHORTEST_ANSWER_TOKENS = 256;
 const HOUSE_TOKENS = 512;
 /** What introduces instructions of the person's own, rounded up. */
 const INTRODUCTION_TOKENS = 160;
+/** What introduces a summary, rounded up. */
+const SUMMARY_TOKENS = 320;
 const TOKENS_PER_MESSAGE = 16;
 
 /** Prices are compared and multiplied at this many places: finer than any price can be. */
@@ -62,8 +64,9 @@ export function affordability(model, promptTokens, available) {
 }
 
 /**
- * More tokens than the prompt can have that ends with `text`. Above the messages on the page stands what the oldest
- * answer among them was told to have read.
+ * More tokens than the prompt can have that ends with `text`. What stands above the last mark is not sent, but something
+ * in its stead; without a mark, above the messages on the page stands what the oldest answer among them was told to have
+ * read.
  * @param {Message[]} messages the end of the shown branch
  * @param {boolean} complete whether nothing stands above them
  * @param {string} text
@@ -71,15 +74,16 @@ export function affordability(model, promptTokens, available) {
  * @returns {number}
  */
 export function promptBound(messages, complete, text, instructions = []) {
-  const oldest = complete ? -1 : messages.findIndex(({ turn }) => turn?.usage);
+  const marked = messages.findLastIndex(({ mark }) => mark !== null);
+  const oldest = complete || marked !== -1 ? -1 : messages.findIndex(({ turn }) => turn?.usage);
   const usage = messages[oldest]?.turn?.usage;
   const read = usage
     ? usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
-    : HOUSE_TOKENS;
+    : HOUSE_TOKENS + (messages[marked]?.mark?.bytes ?? 0) + (marked === -1 ? 0 : SUMMARY_TOKENS);
   // They may have been written since anything was read.
   const told = instructions.filter((words) => words !== "");
   const instructed = told.reduce((sum, words) => sum + utf8Bytes(words) + INTRODUCTION_TOKENS, 0);
-  const said = messages.slice(Math.max(0, oldest)).map((message) => message.text);
+  const said = messages.slice(Math.max(0, oldest, marked + 1)).map((message) => message.text);
   return [...said, text].reduce((sum, words) => sum + utf8Bytes(words) + TOKENS_PER_MESSAGE, read + instructed);
 }
 

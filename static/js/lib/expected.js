@@ -28,5 +28,5 @@ export function expectedAnswer(turn, question, versions) {
 }
 
 function blank() {
-  return { text: "", thinking: "", created_at: new Date().toISOString(), turn: null };
+  return { text: "", thinking: "", created_at: new Date().toISOString(), turn: null, mark: null };
 }

@@ -96,6 +96,12 @@ export interface TurnDetail extends Turn {
   assistant_message: string;
 }
 
+/** Of a message and all above it the model sees a summary, or nothing any more; so many bytes stand for them. */
+export interface Mark {
+  kind: "summary" | "cut";
+  bytes: number;
+}
+
 export interface Message {
   id: string;
   parent: string | null;
@@ -105,6 +111,7 @@ export interface Message {
   created_at: string;
   siblings: string[];
   turn: Turn | null;
+  mark: Mark | null;
 }
 
 export interface NewTurn {
@@ -166,6 +173,7 @@ export type Notice =
   | { type: "pong" }
   | ({ type: "balance" } & Balance)
   | { type: "turn"; turn: string; conversation: string; state: TurnState }
+  | { type: "mark"; conversation: string; message: string; mark: Mark }
   | { type: "conversation"; conversation: string; title?: string; deleted?: boolean };
 
 export interface Bootstrap {

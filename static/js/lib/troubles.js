@@ -65,9 +65,9 @@ const FAILURES = {
     remedy: "retry",
   },
   context_too_long: {
-    title: "This conversation is longer than the model can read",
-    text: "You were not charged. Start a new chat, choose a model with a larger context, or shorten your message.",
-    remedy: "new_chat",
+    title: "This message is longer than the model can read",
+    text: "You were not charged. Shorten it, send it in parts, or choose a model with a larger context.",
+    remedy: null,
   },
   provider_rejected: {
     title: "Claude did not accept this message",
@@ -154,9 +154,9 @@ function explainShortness(turn) {
   }
   if (turn.stop_reason === "model_context_window_exceeded") {
     return {
-      title: "The conversation has filled what the model can read",
-      text: "",
-      remedy: "new_chat",
+      title: "Cut off: the conversation has filled what the model can read",
+      text: "Ask to go on for the rest.",
+      remedy: null,
       tone: "plain",
     };
   }
