@@ -107,8 +107,9 @@ BOOKS: tuple[LiteralString, ...] = (
     SELECT id, credit_id, amount, amount - %(spent)s, expires_at FROM billing_transfer WHERE expires_at IS NOT NULL
     """,
     """
-    INSERT INTO billing_lotuse (lot_id, transfer_id, amount)
-    SELECT lot.transfer_id, used.id, used.amount
+    INSERT INTO billing_lotuse (lot_id, transfer_id, amount, remaining_after)
+    SELECT lot.transfer_id, used.id, used.amount,
+        lot.amount - sum(used.amount) OVER (PARTITION BY lot.transfer_id ORDER BY used.id)
     FROM billing_lot lot JOIN billing_transfer used ON used.debit_id = lot.account_id
     """,
     """

@@ -301,6 +301,21 @@ LOT_LEFT = Rule(
     """,
 )
 
+LOT_CHAIN = Rule(
+    "lot_chain",
+    "What a use tells that it left of its lot continues the use before it.",
+    """
+    SELECT concat('lot use ', id), remaining::text, remaining_after::text
+    FROM (
+        SELECT u.id, u.remaining_after,
+            COALESCE(lag(u.remaining_after) OVER (PARTITION BY u.lot_id ORDER BY u.id), l.amount) - u.amount
+                AS remaining
+        FROM billing_lotuse u JOIN billing_lot l ON l.transfer_id = u.lot_id
+    ) chained
+    WHERE remaining_after <> remaining
+    """,
+)
+
 LOT_USE = Rule(
     "lot_use",
     "A transfer uses lots of the wallet it debits, up to its amount; an expiry uses all of its amount, of its own lot.",
@@ -532,6 +547,7 @@ RULES = (
     OVERRUN,
     LOT,
     LOT_LEFT,
+    LOT_CHAIN,
     LOT_USE,
     EXPIRED,
     COVERED,

@@ -23,6 +23,10 @@ class InsufficientCredits(BillingError):
         self.needed = needed
 
 
+class CreditsExpired(InsufficientCredits):
+    """Credits expired between the look at a wallet and the hold on it: what is left may afford something smaller."""
+
+
 class KeyReused(BillingError):
     """An idempotency key was used again for a transfer of other content."""
 

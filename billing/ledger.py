@@ -15,12 +15,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
 from billing.credits import to_microcredits
-from billing.errors import HoldEnded, InsufficientCredits, KeyReused
+from billing.errors import CreditsExpired, HoldEnded, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, Order, Transfer
 
 
@@ -68,10 +67,16 @@ def locked_wallet_credited_with(order: Order) -> Account | None:
 
 
 def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int) -> Hold:
-    """Set `amount` aside on a locked wallet, or raise InsufficientCredits."""
+    """Set `amount` aside on a locked wallet, or raise InsufficientCredits.
+
+    CreditsExpired if some expired since the wallet was locked: in a new transaction the rest can be held.
+    """
     if amount > wallet.available:
         raise InsufficientCredits(available=wallet.available, needed=amount)
     made = _row(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount})
+    if made is None:
+        expire(wallet)
+        raise CreditsExpired(available=wallet.available, needed=amount)
     wallet.held += amount
     return Hold.from_db(connection.alias, HOLD_FIELDS, made)
 
@@ -226,11 +231,6 @@ def adjust(*, user: User, amount: int, reason: str, made_by: User, key: str) -> 
         )
 
 
-def statement(wallet: Account) -> QuerySet[Transfer]:
-    """Every movement of a wallet, newest first."""
-    return Transfer.objects.filter(Q(debit=wallet) | Q(credit=wallet)).order_by("-id")
-
-
 def house(kind: Account.Kind) -> Account:
     """One of the house's accounts; the migration made them. The id is stable, so it is looked up once."""
     if kind not in _house:
@@ -345,8 +345,16 @@ LOCK_OF_HOLD = f"""
     WHERE hold.id = %(hold)s FOR UPDATE OF account
 """  # noqa: S608  the names of our own columns
 
+# Nothing where the credits are there no more: a lot can expire after the wallet was locked. The trigger looks at the
+# same moment, that of the statement, and so finds the same.
 HOLD = f"""
-    INSERT INTO billing_hold (id, account_id, amount, state) VALUES (%(hold)s, %(wallet)s, %(amount)s, 'pending')
+    INSERT INTO billing_hold (id, account_id, amount, state)
+    SELECT %(hold)s, account.id, %(amount)s, 'pending' FROM billing_account account
+    WHERE account.id = %(wallet)s AND (
+        NOT billing_is_due(account.id)
+        OR account.balance - account.held - %(amount)s
+            >= (SELECT COALESCE(sum(amount), 0) FROM billing_expirable(account.id))
+    )
     RETURNING {", ".join(HOLD_FIELDS)}
 """  # noqa: S608  the names of our own columns
 

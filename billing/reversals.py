@@ -91,9 +91,7 @@ def told_of_charge(event: Event) -> News | None:
 
 def _newest_told(event: Event) -> dict[str, object]:
     """What Stripe told last of an object that our key may not read: events are signed, but come in any order."""
-    told = StripeEvent.objects.filter(payload__data__object__id=event.object_id).values_list(
-        "payload", flat=True
-    )
+    told = StripeEvent.objects.filter(about=event.object_id).values_list("payload", flat=True)
     # Of two in one second, the one that ends it is the later.
     newest = max(
         [event.payload, *told],

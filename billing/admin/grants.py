@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any, cast
 
 from django import forms
@@ -169,11 +168,16 @@ def _give(
                 if ledger.wallet_of(person).balance != before:
                     until = f", until {expires_on}" if expires_on else ""
                     keep_in_log(request, person, f"Gave {amount:f} promotional credits{until}: {reason}")
-                    transaction.on_commit(partial(notify, person.pk, "balance"), robust=True)
+                    _show_balance_to(person)
                     given.append(person)
         except KeyReused:
             refused.append(person)
     return given, refused
+
+
+def _show_balance_to(person: User) -> None:
+    """On the pages that they have open, once the credits are theirs."""
+    transaction.on_commit(lambda: notify(person.pk, "balance"), robust=True)
 
 
 def _tell(

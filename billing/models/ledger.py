@@ -78,7 +78,8 @@ class Hold(models.Model):
         RELEASED = "released"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    account = models.ForeignKey(Account, models.PROTECT, related_name="holds", editable=False)
+    # Only pending holds are looked for by account: an index of all others would be one to choose wrongly.
+    account = models.ForeignKey(Account, models.PROTECT, related_name="holds", editable=False, db_index=False)
     amount = models.BigIntegerField(editable=False, help_text="Microcredits")
     state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -120,8 +121,11 @@ class Transfer(models.Model):
 
     key = models.CharField(max_length=200, unique=True, editable=False)
     kind = models.CharField(max_length=16, choices=Kind.choices, editable=False)
-    debit = models.ForeignKey(Account, models.PROTECT, related_name="debits", editable=False)
-    credit = models.ForeignKey(Account, models.PROTECT, related_name="credits", editable=False)
+    # The indexes below begin with these.
+    debit = models.ForeignKey(Account, models.PROTECT, related_name="debits", editable=False, db_index=False)
+    credit = models.ForeignKey(
+        Account, models.PROTECT, related_name="credits", editable=False, db_index=False
+    )
     amount = models.BigIntegerField(editable=False, help_text="Microcredits")
     balance_after = models.BigIntegerField(
         null=True,
@@ -214,15 +218,20 @@ class Lot(models.Model):
 class LotUse(models.Model):
     """How much of a lot one transfer used. Written by PostgreSQL's trigger alone, and never changed."""
 
-    lot = models.ForeignKey(Lot, models.PROTECT, related_name="uses", editable=False)
+    lot = models.ForeignKey(Lot, models.PROTECT, related_name="uses", editable=False, db_index=False)
     transfer = models.ForeignKey(Transfer, models.PROTECT, related_name="lot_uses", editable=False)
     amount = models.BigIntegerField(editable=False, help_text="Microcredits")
+    remaining_after = models.BigIntegerField(editable=False, help_text="Microcredits that it left of the lot")
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="lot_use_amount_is_positive"),
+            models.CheckConstraint(
+                condition=Q(remaining_after__gte=0), name="lot_use_leaves_no_less_than_nothing"
+            ),
             models.UniqueConstraint("lot", "transfer", name="one_use_per_lot_and_transfer"),
         ]
+        indexes = [models.Index(fields=["lot", "-id"], name="uses_of_lot")]
 
     def __str__(self) -> str:
         return f"{self.amount} of lot {self.lot_id}"

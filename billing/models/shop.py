@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.fields.json import KT
 from django.db.models.functions import Now
 
 from billing.credits import to_credits
@@ -136,12 +137,19 @@ class StripeEvent(models.Model):
     id = models.CharField(max_length=255, primary_key=True)
     type = models.CharField(max_length=100)
     payload = models.JSONField()
+    about = models.GeneratedField(
+        expression=KT("payload__data__object__id"),
+        output_field=models.TextField(),
+        db_persist=True,
+        help_text="Stripe's id of what it tells of.",
+    )
     outcome = models.CharField(max_length=8, choices=Outcome.choices)
     error = models.TextField(blank=True)
     received_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["-received_at"]
+        indexes = [models.Index(fields=["about"], name="events_about_something")]
         permissions = [("replay_events", "Can have events handled again")]
 
     def __str__(self) -> str:

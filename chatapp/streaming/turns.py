@@ -24,7 +24,7 @@ from django.utils.text import Truncator
 from accounts.models import User
 from billing import ledger, pricing
 from billing.credits import as_string
-from billing.errors import InsufficientCredits
+from billing.errors import CreditsExpired, InsufficientCredits
 from billing.models import Account, LanguageModel, Price
 from billing.pricing import Usage
 from chatapp.conversations.models import Conversation, Message, Recap, Turn
@@ -102,16 +102,24 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
     if (joined := join(user, ask)) is not None:
         return joined
     try:
-        with transaction.atomic():
-            # Everything a person opens or closes waits here, so copies of one request come one by one, and what
-            # is available below stays so.
-            wallet = ledger.locked_wallet_of(user)
-            return join(user, ask) or _opened(user, ask, wallet, source)
+        try:
+            return _open(user, ask, source)
+        except CreditsExpired:
+            # In the moment between the lock and the hold: what is left may do for a shorter answer.
+            return _open(user, ask, source)
     except IntegrityError:
         # Somebody else used this very id in the meantime.
         if (joined := join(user, ask)) is not None:
             return joined
         raise
+
+
+@transaction.atomic
+def _open(user: User, ask: Ask, source: limits.Source) -> Opened:
+    # Everything a person opens or closes waits here, so copies of one request come one by one, and what is available
+    # below stays so, but for credits that expire.
+    wallet = ledger.locked_wallet_of(user)
+    return join(user, ask) or _opened(user, ask, wallet, source)
 
 
 def join(user: User, ask: Ask) -> Opened | None:

@@ -325,6 +325,14 @@ class Gift:
     charge: int
 
     @property
+    def use(self) -> int:
+        """The turn's, of the lot."""
+        [line] = sql(
+            "SELECT id FROM billing_lotuse WHERE lot_id = %s AND transfer_id = %s", self.lot, self.charge
+        )
+        return int(line[0])
+
+    @property
     def told(self) -> str:
         """As the audit tells what its transfer brought."""
         [line] = sql(
@@ -372,6 +380,7 @@ def test_a_lot_of_more_than_was_given(books: Books, gift: Gift, found: Found) ->
     assert found() == {
         f"lot: transfer {gift.lot}: expected {right}, found {wrong}",
         f"lot_left: lot {gift.lot}: expected {GIVEN + 1 - USED}, found {GIVEN - USED}",
+        f"lot_chain: lot use {gift.use}: expected {GIVEN + 1 - USED}, found {GIVEN - USED}",
     }
 
 
@@ -398,10 +407,16 @@ def test_a_use_of_a_lot_that_is_gone(books: Books, gift: Gift, found: Found) -> 
     assert found() == {f"lot_left: lot {gift.lot}: expected {GIVEN}, found {GIVEN - USED}"}
 
 
+def test_a_use_that_tells_another_rest_of_its_lot(books: Books, gift: Gift, found: Found) -> None:
+    sql("UPDATE billing_lotuse SET remaining_after = remaining_after - 1 WHERE lot_id = %s", gift.lot)
+    assert found() == {f"lot_chain: lot use {gift.use}: expected {GIVEN - USED}, found {GIVEN - USED - 1}"}
+
+
 def test_a_transfer_that_used_more_of_a_lot_than_it_moved(books: Books, gift: Gift, found: Found) -> None:
     sql("UPDATE billing_lotuse SET amount = amount + 1 WHERE lot_id = %s", gift.lot)
     assert found() == {
         f"lot_left: lot {gift.lot}: expected {GIVEN - USED - 1}, found {GIVEN - USED}",
+        f"lot_chain: lot use {gift.use}: expected {GIVEN - USED - 1}, found {GIVEN - USED}",
         f"lot_use: transfer {gift.charge}: expected at most {USED} of lots of account {books.wallet.pk},"
         f" found {USED + 1} of lots {gift.lot} of account {books.wallet.pk}",
     }
@@ -413,7 +428,7 @@ def test_an_expiry_that_used_nothing_or_less_than_it_booked(books: Books, gift: 
     expected = f"lot_use: transfer {booked}: expected {GIVEN - USED} of lot {gift.lot}, found"
     assert found() == {f"{expected} 0 of lots none of account none"}
     sql(
-        "INSERT INTO billing_lotuse (lot_id, transfer_id, amount) VALUES (%s, %s, %s)",
+        "INSERT INTO billing_lotuse (lot_id, transfer_id, amount, remaining_after) VALUES (%s, %s, %s, 1)",
         *(gift.lot, booked, GIVEN - USED - 1),
     )
     sql("UPDATE billing_lot SET remaining = 1 WHERE transfer_id = %s", gift.lot)

@@ -8,9 +8,10 @@ import pytest
 
 from accounts.models import User
 from billing import audit, ledger
-from billing.errors import InsufficientCredits, KeyReused
+from billing.errors import CreditsExpired, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, LotUse, Transfer
 from billing.tasks import expire_lots
+from chatapp.streaming import turns
 from chatapp.streaming.audit import RULES
 from tests.billing.books import (
     CREDIT,
@@ -213,6 +214,47 @@ def test_credits_held_on_the_last_of_a_gift_are_not_lent_twice(alice: User) -> N
     assert balance(alice) == WELCOME
 
 
+def test_credits_that_expire_between_the_lock_and_the_hold_are_not_held(alice: User) -> None:
+    """Then it is refused as any other hold is, with what there really is."""
+    given = grant(alice, 50, expires_at=now())
+    as_it_was = Account.objects.get(user=alice)
+    with pytest.raises(CreditsExpired) as refusal:
+        ledger.hold(wallet=as_it_was, hold_id=uuid.uuid4(), amount=WELCOME + 1)
+    assert (refusal.value.available, refusal.value.needed) == (WELCOME, WELCOME + 1)
+    assert remaining(given) == [0]
+
+
+def test_credits_that_expired_and_are_not_needed_hinder_no_hold(alice: User) -> None:
+    given = grant(alice, 50, expires_at=now())
+
+    def hold(*, id: uuid.UUID, amount: int) -> Hold:
+        return ledger.hold(wallet=Account.objects.get(user=alice), hold_id=id, amount=amount)
+
+    turn = open_turn(alice, WELCOME, hold=hold)
+    assert remaining(given) == [50]
+    close_turn(turn, 0)
+
+
+def test_an_answer_is_opened_with_what_is_left_if_credits_expire_meanwhile(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(alice, 2 * CREDIT - WELCOME)
+    grant(alice, 10_000 * CREDIT, expires_at=now())
+    locked, looks = ledger.locked_wallet_of, []
+
+    def look(user: User) -> Account:
+        looks.append(user)
+        return Account.objects.select_for_update().get(user=user) if len(looks) == 1 else locked(user)
+
+    monkeypatch.setattr(turns.ledger, "locked_wallet_of", look)
+    opened = turns.open(alice, turns.Ask(id=uuid.uuid4(), text="hello")).turn
+    assert len(looks) == 2
+    assert opened.limited_by_balance
+    assert opened.held <= 2 * CREDIT
+    close_turn(opened.pk, 0)
+    assert balance(alice) == 2 * CREDIT
+
+
 def test_taking_credits_by_hand_takes_what_expires_first(alice: User) -> None:
     given = grant(alice, 30, expires_at=in_days(1))
     give(alice, -40)
@@ -271,7 +313,8 @@ def test_what_was_bought_expires_when_its_order_says_so(alice: User) -> None:
         A_LOT.format("id", "amount", "amount - 1", "expires_at", "credit_id"),
         A_LOT.format("id", "amount", "amount", "expires_at + interval '1 s'", "credit_id"),
         A_LOT.format("id", "amount", "amount", "expires_at", "debit_id"),
-        "INSERT INTO billing_lotuse (lot_id, transfer_id, amount) SELECT transfer_id, transfer_id, 1 FROM billing_lot",
+        "INSERT INTO billing_lotuse (lot_id, transfer_id, amount, remaining_after)"
+        " SELECT transfer_id, transfer_id, 1, remaining - 1 FROM billing_lot",
         "UPDATE billing_lotuse SET amount = amount - 1",
         "DELETE FROM billing_lotuse",
         "DELETE FROM billing_lot",
