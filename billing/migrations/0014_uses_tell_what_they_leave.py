@@ -156,7 +156,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0012_reversals_spare_what_expired")]
+    dependencies = [("billing", "0013_history_tokens")]
 
     operations = [
         migrations.AddField(

@@ -23,7 +23,7 @@ CREATE INDEX billing_hold_account_id_56c002f9 ON billing_hold (account_id);
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0013_uses_tell_what_they_leave"),
+        ("billing", "0014_uses_tell_what_they_leave"),
     ]
 
     operations = [
