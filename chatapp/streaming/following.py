@@ -1,70 +1,118 @@
 """A turn's events for one reader, wherever the turn runs: here, in another process, or nowhere any more."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from uuid import UUID
 
+import structlog
+
 from billing import ledger
+from billing.away import DATABASE_AWAY
 from chatapp.conversations.models import Turn
 from chatapp.db import in_db
 from chatapp.streaming import journal, live, turns
-from chatapp.streaming.events import Cursor, Ending, Sent, Text, Thinking
+from chatapp.streaming.events import Cursor, Ending, Sent
+from chatapp.streaming.growing import MERGE_SECONDS, GrowingAnswer
+from chatapp.streaming.notices import notices
 
+log = structlog.get_logger(__name__)
+
+# Should a notice have been lost: everything is looked at so often.
+LOOK_SECONDS = 10
+# While Valkey or PostgreSQL does not answer, they are asked again so often.
 RETRY_SECONDS = 1
 
 
 async def follow(turn: Turn, after: Cursor | None) -> AsyncGenerator[Sent | None, None]:
     """Every event after `after` (None: from the start) to the one that ends the turn; None for spells of silence."""
+    answer: GrowingAnswer
     if turn.pk in live.here:
-        async with aclosing(live.here[turn.pk].follow(after)) as events:
-            async for sent in events:
-                yield sent
-        return
-    if turn.state == Turn.State.RUNNING:
-        async with aclosing(_follow_elsewhere(turn, after)) as events:
-            async for sent in events:
-                yield sent
-                if sent is not None:
-                    after = Cursor.parse(sent.id)
-                    if isinstance(sent.event, Ending):
-                        return
-    async with aclosing(replay(turn, after)) as events:
+        answer = live.here[turn.pk]
+    elif turn.state == Turn.State.RUNNING:
+        answer = _mirrors.get(turn.pk) or Mirror(turn)
+    else:
+        answer = GrowingAnswer(turns.started(turn))
+        complete(answer, *await in_db(_as_saved, turn.pk))
+    async with aclosing(answer.follow(after)) as events:
         async for sent in events:
             yield sent
 
 
-async def _follow_elsewhere(turn: Turn, after: Cursor | None) -> AsyncGenerator[Sent | None, None]:
-    """The journal's events; returns without an ending when the database has it and the journal does not."""
-    while True:
+def complete(answer: GrowingAnswer, thinking: str, text: str, ending: Ending) -> None:
+    """Bring `answer` to its end: so much was thought and said in all."""
+    answer.thinking.append(thinking[answer.thinking.length :])
+    answer.text.append(text[answer.text.length :])
+    answer.end(ending)
+
+
+class Mirror(GrowingAnswer):
+    """A turn that another process runs, for the readers of this one: one for all of them, while there are any."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__(turns.started(turn))
+        self.id: UUID = turn.pk
+        self._offsets = dict.fromkeys(journal.PARTS, 0)
+        self._noticed = asyncio.Event()
+        self._may_have_ended = True
+        self._growing: asyncio.Task[None] | None = None
+
+    def _is_read(self) -> None:
+        _mirrors[self.id] = self
+        task = asyncio.get_running_loop().create_task
+        self._growing = task(self._grow(), context=contextvars.Context())
+
+    def _is_left(self) -> None:
+        del _mirrors[self.id]
+        if self._growing is not None:
+            self._growing.cancel()
+
+    async def _grow(self) -> None:
+        async with notices.of(journal.channel(self.id), self._hear):
+            while self.ending is None:
+                self._noticed.clear()
+                patience: float = LOOK_SECONDS
+                try:
+                    await self._read_journal()
+                except journal.AWAY as error:
+                    log.warning("journal away", turn=str(self.id), error=type(error).__name__)
+                    self._may_have_ended, patience = True, RETRY_SECONDS
+                if self._may_have_ended:
+                    self._may_have_ended = False
+                    try:
+                        if await in_db(_has_ended, self.id):
+                            complete(self, *await in_db(_as_saved, self.id))
+                            return
+                    except DATABASE_AWAY as error:
+                        log.warning("database away", turn=str(self.id), error=type(error).__name__)
+                        self._may_have_ended, patience = True, RETRY_SECONDS
+                await self._notice(RETRY_SECONDS if notices.deaf else patience)
+
+    async def _read_journal(self) -> None:
+        new = await journal.read(self.id, self._offsets)
+        for part, piece in new.items():
+            self._offsets[part] += len(piece)
+        if any(new.values()):
+            self.thinking.append(new["thinking"].decode())
+            self.text.append(new["text"].decode())
+            self.tell()
+            await asyncio.sleep(MERGE_SECONDS)
+
+    async def _notice(self, seconds: float) -> None:
+        """Wait until there is something to look at; look at everything after so long without a word."""
         try:
-            async with aclosing(journal.follow(turns.started(turn), after)) as events:
-                async for sent in events:
-                    yield sent
-                    if sent is None:
-                        if await in_db(_has_ended, turn.pk):
-                            return
-                    else:
-                        after = Cursor.parse(sent.id)
-                        if isinstance(sent.event, Ending):
-                            return
-        except journal.JournalAway:
-            if await in_db(_has_ended, turn.pk):
-                return
-            await asyncio.sleep(RETRY_SECONDS)
+            async with asyncio.timeout(seconds):
+                await self._noticed.wait()
+        except TimeoutError:
+            self._may_have_ended = True
+
+    def _hear(self, notice: str | None) -> None:
+        self._may_have_ended |= notice != journal.GROWN
+        self._noticed.set()
 
 
-async def replay(turn: Turn, after: Cursor | None) -> AsyncGenerator[Sent | None, None]:
-    """An ended turn from the database: what `after` has not seen yet, and how it ended."""
-    thinking, text, ending = await in_db(_as_saved, turn.pk)
-    at = after or Cursor()
-    if after is None:
-        yield Sent("0.0", turns.started(turn))
-    if thinking[at.thinking :]:
-        yield Sent(f"{len(thinking)}.{at.text}", Thinking(thinking[at.thinking :]))
-    if text[at.text :]:
-        yield Sent(f"{len(thinking)}.{len(text)}", Text(text[at.text :]))
-    yield Sent(f"{len(thinking)}.{len(text)}.end", ending)
+_mirrors: dict[UUID, Mirror] = {}
 
 
 def _has_ended(turn_id: UUID) -> bool:

@@ -65,8 +65,7 @@ async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> 
     opened = await in_db(turns.open, user, ask, source)
     if opened.request is not None:
         run = functools.partial(_run, turn=opened.turn, request=opened.request)
-        live.start(turns.started(opened.turn), run)
-        upkeep.keep_up()
+        upkeep.keep_up(live.start(turns.started(opened.turn), run))
     return opened.turn
 
 
@@ -93,7 +92,7 @@ async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> No
         log.exception("turn broke", turn=str(turn.pk))
         ending = turns.lost_ending()
     here.end(ending)
-    await upkeep.finish(turn.pk, ending)
+    await upkeep.finish(turn.pk)
     await _tell_pages(turn, "ended")
     await asyncio.to_thread(_hand_to_worker, turn.pk)
 

@@ -63,7 +63,7 @@ def sweep() -> None:
         if ending is None:
             continue
         log.warning("turn swept", turn=str(turn_id), kept_characters=len(text))
-        journal.announce_ending(turn_id, ending)
+        journal.tell_swept(turn_id)
         if user_id is not None:
             notify(user_id, "balance")
             conversation = conversation_id and str(conversation_id)  # None: it was deleted meanwhile

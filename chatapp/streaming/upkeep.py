@@ -6,7 +6,6 @@ One loop of each per process, however many turns are live, and none while there 
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from uuid import UUID
 
 import structlog
@@ -16,36 +15,45 @@ from django.db.utils import DatabaseError, InterfaceError
 from chatapp.conversations.models import Turn
 from chatapp.db import at_once_in_db
 from chatapp.streaming import journal, live
-from chatapp.streaming.events import Ending
+from chatapp.streaming.notices import notices
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 5
+# Between two writes of the journal, and so the longest that readers wait for what is safe only then.
+FLUSH_SECONDS = 0.02
 WATCH_SECONDS = 1
+# A stop that Valkey does not bring is looked for in the database so often.
+LOOK_SECONDS = 0.3
 # After Valkey went away, it is asked again so often.
 RETRY_SECONDS = 1
 
 _loops: dict[Callable[[], Awaitable[None]], asyncio.Task[None]] = {}
 _written: dict[UUID, journal.Written] = {}
+_grown: set[UUID] = set()
+_growth = asyncio.Event()
+# Whether readers wait for the journal. While it is away they have everything at once.
+_well = False
 
 
-def keep_up() -> None:
-    """See to it that this process's loops run; called whenever a turn becomes live."""
+def keep_up(turn: live.LiveTurn) -> None:
+    """See to it that this process's loops run, and care for `turn` too."""
+    _written[turn.id] = journal.Written(turn)
+    turn.keeper = _note_growth
     loop = asyncio.get_running_loop()
-    for work in (beat, write, listen):
+    for work in (beat, write, watch, listen):
         running = _loops.get(work)
         if running is None or running.done():
             _loops[work] = loop.create_task(work(), context=contextvars.Context())
 
 
-async def finish(turn_id: UUID, ending: Ending) -> None:
-    """Complete the turn's journal, then its ending: followers elsewhere see all of the text before it."""
-    written = _written.pop(turn_id, None) or journal.Written(live.here[turn_id])
+async def finish(turn_id: UUID) -> None:
+    """Complete the journal of a turn that has ended, and tell followers elsewhere to look at the database."""
+    written = _written.pop(turn_id)
     try:
-        await journal.flush([written])
-        if written.behind:  # Valkey had lost some of it: a second time writes it whole
+        while written.behind:  # once more if Valkey had lost some of it
             await journal.flush([written])
-        await journal.write_ending(turn_id, ending)
+        await journal.tell_end(turn_id)
     except journal.AWAY as error:
         log.warning("journal incomplete", turn=str(turn_id), error=type(error).__name__)
 
@@ -54,59 +62,110 @@ async def beat() -> None:
     """Tell the database that the turns here are alive, and learn which of them are to stop."""
     while live.here:
         try:
-            asked = [turn.id for turn in live.here.values() if turn.ending is None]
+            asked = _running()
             stopping = await at_once_in_db(_heartbeat, asked)
         except (DatabaseError, InterfaceError) as error:
             log.warning("heartbeat failed", error=type(error).__name__)
         else:
-            for turn_id in asked:
-                # A turn that the database no longer has as running was swept: whatever it still says is lost.
-                if stopping.get(turn_id, True) and turn_id in live.here:
-                    live.here[turn_id].leave("stopped")
+            # A turn that the database no longer has as running was swept: whatever it still says is lost.
+            _stop([turn_id for turn_id in asked if stopping.get(turn_id, True)])
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 async def write() -> None:
-    """Keep the journal of all live turns up to date while Valkey is there."""
-    loop, next_watch = asyncio.get_running_loop(), 0.0
+    """Bring growth into the journal, and only then to readers: what they saw survives this process."""
+    global _well
+    _well = True
+    try:
+        while live.here:
+            try:
+                await asyncio.wait_for(_growth.wait(), 1)
+            except TimeoutError:
+                continue
+            _growth.clear()
+            turns = [_written[turn_id] for turn_id in _grown if turn_id in _written]
+            _grown.clear()
+            try:
+                await journal.flush(turns)
+            except journal.AWAY as error:
+                log.warning("journal away", error=type(error).__name__)
+                _well = False
+                # It may come back empty.
+                for written in _written.values():
+                    written.intact = False
+                    _note_growth(written.live)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                _well = True
+                for written in turns:
+                    if written.intact:
+                        written.live.tell(written.cursor)
+                    else:
+                        _note_growth(written.live)
+                await asyncio.sleep(FLUSH_SECONDS)
+    finally:
+        _well = False
+        for turn in live.here.values():
+            turn.tell()
+
+
+async def watch() -> None:
+    """Learn which of the turns that nobody reads here are followed through other processes."""
     while live.here:
-        for turn_id in _written.keys() - live.here.keys():
-            del _written[turn_id]
-        turns = list(live.here.values())
+        unread = [turn for turn in live.here.values() if not turn.readers]
         try:
-            await journal.flush([_written_of(turn) for turn in turns if turn.ending is None])
-            if loop.time() >= next_watch:
-                next_watch = loop.time() + WATCH_SECONDS
-                await journal.note_watched(turns)
+            followed = set(await journal.followed([turn.id for turn in unread]))
         except journal.AWAY as error:
-            log.warning("journal away", error=type(error).__name__)
-            await asyncio.sleep(RETRY_SECONDS)
-        await asyncio.sleep(journal.FLUSH_SECONDS)
+            log.warning("followers not known", error=type(error).__name__)
+            # They cannot be heard of now: who was there is believed to be there still.
+            followed = {turn.id for turn in unread if turn.is_watched}
+        for turn in unread:
+            if turn.id in followed:
+                turn.is_seen_elsewhere()
+        await asyncio.sleep(WATCH_SECONDS)
 
 
 async def listen() -> None:
     """Stop turns that other processes were asked to stop."""
-    while live.here:
-        try:
-            await _obey_stops()
-        except journal.AWAY as error:
-            log.warning("not listening for stops", error=type(error).__name__)
-            await asyncio.sleep(RETRY_SECONDS)
+    missed = True
+
+    def heard(turn_id: str | None) -> None:
+        nonlocal missed
+        if turn_id is None:
+            missed = True
+        else:
+            _stop([UUID(turn_id)])
+
+    async with notices.of(journal.STOPS, heard):
+        while live.here:
+            if missed or notices.deaf:
+                missed = False
+                try:
+                    _stop(await at_once_in_db(_asked_to_stop, _running()))
+                except (DatabaseError, InterfaceError) as error:
+                    log.warning("stops not known", error=type(error).__name__)
+            await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _obey_stops() -> None:
-    async with aclosing(journal.stops()) as stops:
-        async for turn_id in stops:
-            if turn_id in live.here:
-                live.here[turn_id].leave("stopped")
-            if not live.here:
-                return
+def _note_growth(turn: live.LiveTurn) -> None:
+    if not _well:
+        turn.tell()
+    _grown.add(turn.id)
+    _growth.set()
 
 
-def _written_of(turn: live.LiveTurn) -> journal.Written:
-    if turn.id not in _written:
-        _written[turn.id] = journal.Written(turn)
-    return _written[turn.id]
+def _running() -> list[UUID]:
+    return [turn.id for turn in live.here.values() if turn.ending is None]
+
+
+def _stop(turn_ids: list[UUID]) -> None:
+    for turn_id in turn_ids:
+        if turn_id in live.here:
+            live.here[turn_id].leave("stopped")
+
+
+def _asked_to_stop(turn_ids: list[UUID]) -> list[UUID]:
+    return list(Turn.objects.filter(pk__in=turn_ids, stop_requested=True).values_list("pk", flat=True))
 
 
 def _heartbeat(turn_ids: list[UUID]) -> dict[UUID, bool]:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.streaming.events import Balance, Cursor, Done, Sent, Started, Text, Thinking
-from chatapp.streaming.live import GrowingText, LiveTurn
+from chatapp.streaming.growing import GrowingText
+from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.sse import encode
 
 DONE = Done("completed", "end_turn", {}, "0.000000", Balance("1.000000", "0.000000"), False, False, "claude")
