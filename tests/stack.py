@@ -191,6 +191,15 @@ class Stack:
         return Web(self._programs.web("127.0.0.1", port, name=name, env=env), port)
 
 
+def run_node(script: str, *arguments: str) -> str:
+    """What a script says; CalledProcessError if it fails."""
+    node = Path(sys.executable).with_name("node")
+    done = subprocess.run(
+        [node, script, *arguments], cwd=CLONE, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout
+
+
 def _wait_for_answer(program: Program, url: str) -> None:
     """Wait until `url` is answered; at once an error with the end of its log if the program ends instead."""
 

@@ -1,6 +1,7 @@
 """Turns as a program meets them: over HTTP, read by a standard SSE client."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,30 @@ def follow(client: httpx.Client, turn: str, after: str | None = None) -> list[Ev
     params = {} if after is None else {"after": after}
     with connect_sse(client, "GET", f"{TURNS}/{turn}/events", params=params) as source:
         return [_event(sse) for sse in source.iter_sse()]
+
+
+def follow_until(client: httpx.Client, turn: str, enough: Callable[[list[Event]], bool]) -> list[Event]:
+    """The turn's events from the start, while not `enough`; then drop the connection."""
+    seen: list[Event] = []
+    with connect_sse(client, "GET", f"{TURNS}/{turn}/events") as source:
+        for sse in source.iter_sse():
+            seen.append(_event(sse))
+            if enough(seen):
+                break
+    return seen
+
+
+def follow_through_drops(client: httpx.Client, turn: str) -> list[Event]:
+    """The turn's events from the start to the end, coming back with Last-Event-ID whenever the connection breaks."""
+    seen: list[Event] = []
+    while not seen or seen[-1]["type"] not in ("done", "error"):
+        headers = {"Last-Event-ID": seen[-1]["_id"]} if seen else {}
+        try:
+            with connect_sse(client, "GET", f"{TURNS}/{turn}/events", headers=headers) as source:
+                seen.extend(_event(sse) for sse in source.iter_sse())
+        except httpx.TransportError:
+            time.sleep(0.05)
+    return seen
 
 
 def refusal(client: httpx.Client, **body: Any) -> tuple[int, dict[str, Any]]:

@@ -1,15 +1,19 @@
-"""A web process is told to end while it answers: a deploy finishes its turns, or ends them without a charge."""
+"""A web process is told to end while it answers: a deploy hands its readers over and finishes its turns, or ends them
+without a charge."""
 
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from billing import ledger
 from chatapp.conversations.models import Message, Turn
 from tests.conftest import SignIn
-from tests.stack import Stack, Web
-from tests.streaming.reading import TURNS, ask_until, new_id, refusal, text_of
+from tests.proxy import Proxy
+from tests.stack import Stack, Web, run_node
+from tests.streaming.reading import TURNS, ask_until, follow, follow_through_drops, new_id, refusal, text_of
 
 SHORT = "[[demo: tokens 150]] [[demo: pace 100]] go on for a moment"
 LONG = "[[demo: tokens 4000]] [[demo: pace 100]] go on and on"
@@ -46,17 +50,37 @@ def saved(turn: str) -> Turn:
     return Turn.objects.select_related("assistant_message").get(pk=turn)
 
 
-def test_a_process_that_is_told_to_end_finishes_its_answers(
-    stack: Stack, alice: User, sign_in: SignIn
-) -> None:
-    web = stack.start_web({"TURN_DRAIN_SECONDS": "60"})
-    events = ask_and_once(sign_in(alice, url=web.url), web.program.ask_to_stop, SHORT)
-    assert events[-1]["type"] == "done"
-    assert events[-1]["status"] == "completed"
-    turn = saved(events[0]["turn"])
+def test_web_processes_swap_under_a_running_answer(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    """Behind a proxy: the old process ends, the new one takes its readers over, and each reads the same answer."""
+    old = stack.start_web({"TURN_DRAIN_SECONDS": "60"})
+    key = ApiKey.issue(user=alice, name="reader")[1]
+    with Proxy(old.url) as proxy, ThreadPoolExecutor() as threads:
+        readers: list[Future[Any]] = []
+
+        def swap(seen: list[dict[str, Any]]) -> bool:
+            if not has_text(seen):
+                return False
+            client, turn = sign_in(alice, url=proxy.url), seen[0]["turn"]
+            readers.append(threads.submit(follow_through_drops, client, turn))
+            address = f"{proxy.url}{TURNS}/{turn}/events"
+            readers.append(threads.submit(run_node, "tests/streaming/read_stream.mjs", address, key))
+            stack.wait_until(lambda: proxy.accepted >= 3, "everybody reads")
+            proxy.target = stack.url
+            old.program.ask_to_stop()
+            proxy.drop()
+            return True
+
+        seen = ask_until(sign_in(alice, url=proxy.url), swap, SHORT)
+        rest = follow(sign_in(alice, url=proxy.url), seen[0]["turn"], after=seen[-1]["_id"])
+        events, read = readers[0].result(), json.loads(readers[1].result())
+    turn = saved(seen[0]["turn"])
+    assert turn.state == "completed"
     assert turn.assistant_message is not None
-    assert turn.assistant_message.text == text_of(events)
-    stack.wait_until(lambda: not web.program.running, "the process has ended")
+    assert turn.assistant_message.text == text_of(seen) + text_of(rest) == text_of(events) == read["text"]
+    assert rest[-1] == events[-1]
+    assert (read["types"][0], read["types"][-1]) == ("start", "done")
+    assert read["connections"] > 2
+    stack.wait_until(lambda: not old.program.running, "the old process has ended")
 
 
 def test_meanwhile_it_begins_nothing_new(stack: Stack, alice: User, bob: User, sign_in: SignIn) -> None:
@@ -70,7 +94,7 @@ def test_meanwhile_it_begins_nothing_new(stack: Stack, alice: User, bob: User, s
         stack.wait_until(lambda: is_closed(web), "it takes no more connections")
         refusals.append(refusal(connected, id=new_id(), text="hello"))
 
-    events = ask_and_once(sign_in(alice, url=web.url), end_and_ask_for_more, LONG.replace("4000", "400"))
+    events = ask_and_once(sign_in(alice, url=web.url), end_and_ask_for_more, SHORT)
     assert events[-1]["type"] == "done"
     [(status, problem)] = refusals
     assert (status, problem["code"]) == (503, "unavailable")

@@ -30,7 +30,9 @@ def long_answers(committed_db: None) -> Iterator[None]:
 
 
 def request(stack: Stack, cookies: str, csrf: str, turn: str) -> bytes:
-    body = json.dumps({"id": turn, "text": f"[[demo: tokens {TOKENS}]]", "model": MODEL}).encode()
+    body = json.dumps(
+        {"id": turn, "text": f"[[demo: tokens {TOKENS}]] [[demo: chunk 8]]", "model": MODEL}
+    ).encode()
     address = urlsplit(stack.url)
     head = (
         f"POST {TURNS} HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: {cookies}\r\nX-CSRFToken: {csrf}\r\n"
