@@ -22,6 +22,7 @@ from django.test.utils import override_settings, setup_databases, teardown_datab
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
+from stripe import HTTPClient
 
 from accounts.models import User
 from chatapp.db import in_db
@@ -73,6 +74,15 @@ def _no_static_files(django_test_environment: None) -> Iterator[None]:
     with override_settings(
         SERVESTATIC_USE_FINDERS=False, SERVESTATIC_USE_STATIC_ROOT=False, SERVESTATIC_AUTOREFRESH=False
     ):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_pause_between_retries() -> Iterator[None]:
+    """Where Stripe is away, this process asks again as often as any, but at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HTTPClient, "INITIAL_DELAY", 0.01)
+        patch.setattr(HTTPClient, "MAX_DELAY", 0.01)
         yield
 
 

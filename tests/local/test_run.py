@@ -109,20 +109,27 @@ class LocalRun:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[LocalRun]:
+def _run() -> Iterator[LocalRun]:
     run = LocalRun(servers.running.home / "run")
-    run.start()
     yield run
     if run.supervisor.running:
         run.stop()
 
 
 @pytest.fixture
-def stopped(running: LocalRun) -> LocalRun:
+def running(_run: LocalRun) -> LocalRun:
+    """The run that the test before left, or one that is started now."""
+    if not _run.supervisor.running:
+        _run.start()
+    return _run
+
+
+@pytest.fixture
+def stopped(_run: LocalRun) -> LocalRun:
     """What ran before, its data in place."""
-    if running.supervisor.running:
-        running.stop()
-    return running
+    if _run.supervisor.running:
+        _run.stop()
+    return _run
 
 
 def test_everything_runs(running: LocalRun) -> None:
@@ -169,18 +176,9 @@ def test_requests_wait_while_web_is_started_again(running: LocalRun) -> None:
     assert httpx.get(f"{running.url}/healthz", timeout=60).json() == {"status": "ok"}
 
 
-def test_one_signal_ends_all_of_it(running: LocalRun) -> None:
-    said_before = len(running.output())  # what was killed above may have been missed by others
-    assert running.stop() == 0
-    assert find(running.home) == []
-    assert not (running.home / "run.env").exists()
-    assert "Traceback" not in running.output()[said_before:]
-
-
-def test_what_a_killed_run_leaves_is_ended_by_its_reaper(stopped: LocalRun) -> None:
-    stopped.start()
-    stopped.supervisor.kill()
-    wait_until(lambda: find(stopped.home) == [], "nothing is left")
+def test_what_a_killed_run_leaves_is_ended_by_its_reaper(running: LocalRun) -> None:
+    running.supervisor.kill()
+    wait_until(lambda: find(running.home) == [], "nothing is left")
 
 
 def test_a_run_whose_make_is_killed_makes_room_for_the_next(stopped: LocalRun) -> None:
@@ -188,22 +186,28 @@ def test_a_run_whose_make_is_killed_makes_room_for_the_next(stopped: LocalRun) -
     make.kill()
     stopped.start()
     wait_until(stopped.all_ready, "all is ready")
-    assert stopped.stop() == 0
 
 
-def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(stopped: LocalRun) -> None:
-    stopped.start()
-    left = [process for process in find(stopped.home) if "reap" not in "".join(process.cmdline())]
-    for reaper in set(find(stopped.home)) - set(left):
+def test_what_even_the_reaper_leaves_is_ended_by_the_next_run(running: LocalRun) -> None:
+    left = [process for process in find(running.home) if "reap" not in "".join(process.cmdline())]
+    for reaper in set(find(running.home)) - set(left):
         reaper.kill()
-    stopped.supervisor.kill()
+    running.supervisor.kill()
     assert all(process.is_running() for process in left)
-    stopped.start()
+    running.start()
     assert not any(process.is_running() for process in left)
-    wait_until(stopped.all_ready, "all is ready")
-    assert "brought the database up to date" not in stopped.output().partition("Ended")[2], (
+    wait_until(running.all_ready, "all is ready")
+    assert "brought the database up to date" not in running.output().partition("Ended")[2], (
         "the data was lost"
     )
+
+
+def test_one_signal_ends_all_of_it(running: LocalRun) -> None:
+    said_before = len(running.output())  # what was killed above may have been missed by others
+    assert running.stop() == 0
+    assert find(running.home) == []
+    assert not (running.home / "run.env").exists()
+    assert "Traceback" not in running.output()[said_before:]
 
 
 @pytest.mark.parametrize(
