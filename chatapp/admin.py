@@ -160,6 +160,7 @@ class PersonAdmin(UserAdmin, ModelAdmin):
             ("Conversations", "conversations_conversation", of_user),
             ("Turns", "conversations_turn", of_user),
             ("Usage", "streaming_usagerecord", of_user),
+            ("Guard findings", "streaming_guardfinding", of_user),
             ("Orders", "billing_order", of_user),
             *([("Transfers", "billing_transfer", f"wallet={wallet.pk}")] if wallet else []),
         ]

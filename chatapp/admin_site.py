@@ -104,6 +104,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 ("Conversations", "forum", "conversations.conversation"),
                 ("Turns", "bolt", "conversations.turn"),
                 ("Usage", "bar_chart", "streaming.usagerecord"),
+                ("Guard findings", "shield", "streaming.guardfinding"),
             ],
             Credits=[
                 ("Transfers", "swap_horiz", "billing.transfer"),

@@ -410,6 +410,8 @@ TURNS_PER_MINUTE_PER_ADDRESS = int(
 API_REQUESTS_PER_MINUTE = int(
     number("API_REQUESTS_PER_MINUTE", str(min(600 * TURNS_PER_MINUTE, MOST)), least=1)
 )
+# What comes of a message that looks like orders against our own: see chatapp/streaming/guard.py.
+PROMPT_GUARD = choice("PROMPT_GUARD", "flag", ["off", "flag", "refuse"])
 
 # --- The browser -----------------------------------------------------------------------------------------
 

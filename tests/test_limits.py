@@ -202,7 +202,7 @@ def test_turns_of_one_key_or_address_are_limited_and_joining_costs_nothing(
     assert (refusal.value.status, refusal.value.code) == (429, "rate_limited")
     assert 1 <= int(refusal.value.headers["Retry-After"]) <= 60
     assert Turn.objects.of(bob).count() == 1
-    assert turns.open(alice, first, source).prompt is None
+    assert turns.open(alice, first, source).request is None
     turns.open(bob, asked(), Source(**{name: value + run for name, value in free.items()}))
 
 

@@ -139,6 +139,7 @@ def start() -> Iterator[Starts]:
         ("TURNS_PER_MINUTE_PER_KEY", "0", "TURNS_PER_MINUTE_PER_KEY must be at least 1, not 0."),
         ("TURNS_PER_MINUTE_PER_ADDRESS", "lots", "TURNS_PER_MINUTE_PER_ADDRESS must be a whole number"),
         ("API_REQUESTS_PER_MINUTE", "0", "API_REQUESTS_PER_MINUTE must be at least 1, not 0."),
+        ("PROMPT_GUARD", "on", "PROMPT_GUARD must be one of off, flag, refuse, not 'on'."),
         ("TRUSTED_PROXIES", "10.0.0.0/8", "TRUSTED_PROXIES must be a whole number of at least 0"),
         ("TURNS_AT_ONCE", "-3", "TURNS_AT_ONCE must be a whole number of at least 1, not '-3'."),
         ("ALLOWED_HOSTS", ",", "ALLOWED_HOSTS is empty"),

@@ -1,9 +1,9 @@
-"""Usage as the operator sees it: every ended turn, and the totals of what the filters leave."""
+"""What the operator sees of the turns: what each used, with totals; and what the prompt guard found."""
 
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
@@ -20,8 +20,8 @@ from billing.admin.reading import (
     time_column,
 )
 from billing.templatetags.amounts import amount
-from chatapp.streaming import usage_report
-from chatapp.streaming.models import UsageRecord
+from chatapp.streaming import guard, usage_report
+from chatapp.streaming.models import GuardFinding, UsageRecord
 
 TOKENS = ["in_tokens", "out_tokens", "read_tokens", "write_5m_tokens", "write_1h_tokens"]
 
@@ -82,3 +82,47 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
             response.context_data["total"] = usage_report.total(response.context_data["cl"].queryset)
         return response
+
+
+class RuleFilter(admin.SimpleListFilter):
+    title = "rule"
+    parameter_name = "rule"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(guard.RULES.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[GuardFinding]) -> QuerySet[GuardFinding]:
+        return queryset.filter(rules__contains=[self.value()]) if self.value() in guard.RULES else queryset
+
+
+@admin.register(GuardFinding)
+class GuardFindingAdmin(ReadOnlyAdmin):
+    """The messages that broke rules of the prompt guard, without what they said."""
+
+    list_display = ["found", "person", "rule_names", "policy", "length", "turn"]
+    list_filter = [("found_at", DaysFilter), RuleFilter, ("policy", ChoicesCheckboxFilter)]
+    list_select_related = ["user"]
+    search_fields = ["user__email", "text_sha256"]
+    search_help_text = "E-mail, id of a turn or user, or SHA-256 of a text"
+    id_fields = ["turn_id", "user"]
+    fields = readonly_fields = [
+        *("found", "person", "what_rules_say", "policy", "length", "text_sha256", "turn")
+    ]
+
+    person = person_column
+    found = time_column("found_at", "found")
+    length = number_column("text_length", "characters")
+
+    @display(description="rules")
+    def rule_names(self, finding: GuardFinding) -> str:
+        return ", ".join(finding.rules)
+
+    @display(description="rules")
+    def what_rules_say(self, finding: GuardFinding) -> str:
+        return "; ".join(guard.RULES.get(rule, rule) for rule in finding.rules)
+
+    @display(description="turn")
+    def turn(self, finding: GuardFinding) -> SafeString | str:
+        if finding.policy == GuardFinding.Policy.REFUSE:
+            return f"{finding.turn_id} (not opened)"
+        return link("conversations_turn_change", finding.turn_id, finding.turn_id)

@@ -1,6 +1,7 @@
 """What each answer used, kept for analysis apart from the conversation it belongs to."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -38,3 +39,33 @@ class UsageRecord(models.Model):
 
     def __str__(self) -> str:
         return f"usage of turn {self.turn_id}"
+
+
+class GuardFinding(models.Model):
+    """A message that broke rules of the prompt guard, and what came of it. Its text is not kept, only how long it was
+    and a hash by which it can be recognized. Rows are added and never changed.
+    """
+
+    class Policy(models.TextChoices):
+        FLAG = "flag", "flagged"
+        REFUSE = "refuse", "refused"
+
+    found_at = models.DateTimeField(db_default=Now(), editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    # No foreign key: the turn of a message that was refused was never opened.
+    turn_id = models.UUIDField()
+    rules = ArrayField(models.CharField(max_length=40))
+    policy = models.CharField(max_length=6, choices=Policy.choices, help_text="In force when it was found")
+    text_length = models.PositiveIntegerField(help_text="Characters")
+    text_sha256 = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["-found_at"]
+        verbose_name = "guard finding"
+        indexes = [
+            models.Index(fields=["-found_at"], name="findings_by_time"),
+            models.Index(fields=["turn_id"], name="findings_of_turn"),
+        ]
+
+    def __str__(self) -> str:
+        return f"message of {self.text_length} characters, {self.get_policy_display()}"

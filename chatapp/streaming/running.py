@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import hashlib
 from uuid import UUID
 
 import structlog
@@ -66,6 +67,12 @@ async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> 
     if opened.request is not None:
         run = functools.partial(_run, turn=opened.turn, request=opened.request)
         upkeep.keep_up(live.start(turns.started(opened.turn), run))
+        log.info(
+            "turn opened",
+            turn=str(opened.turn.pk),
+            text_length=len(ask.text),
+            text_sha256=hashlib.sha256(ask.text.encode()).hexdigest()[:12],
+        )
     return opened.turn
 
 

@@ -30,7 +30,7 @@ from billing.pricing import Usage
 from chatapp.conversations.models import Conversation, Message, Recap, Turn
 from chatapp.failures import FAILURES
 from chatapp.problems import Problem, invalid, not_found
-from chatapp.streaming import history, limits, prompts
+from chatapp.streaming import guard, history, limits, prompts
 from chatapp.streaming.events import Balance, Done, Ending, Failed, Started
 from chatapp.streaming.history import History
 from chatapp.streaming.live import LiveTurn
@@ -97,16 +97,18 @@ class Request:
 def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
     """Store the message, an empty answer, the turn and its hold in one transaction; or join the turn of this id.
 
-    Problem 404 / 409 / 429, or InsufficientCredits: then nothing was stored and no provider was called.
+    Problem 400 / 404 / 409 / 429, or InsufficientCredits: then nothing was stored but what the guard found, and no
+    provider was called.
     """
     if (joined := join(user, ask)) is not None:
         return joined
+    finding = guard.examine(user, ask.id, ask.text if ask.regenerate is None else "")
     try:
         try:
-            return _open(user, ask, source)
+            return _open(user, ask, source, finding)
         except CreditsExpired:
             # In the moment between the lock and the hold: what is left may do for a shorter answer.
-            return _open(user, ask, source)
+            return _open(user, ask, source, finding)
     except IntegrityError:
         # Somebody else used this very id in the meantime.
         if (joined := join(user, ask)) is not None:
@@ -115,11 +117,11 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
 
 
 @transaction.atomic
-def _open(user: User, ask: Ask, source: limits.Source) -> Opened:
+def _open(user: User, ask: Ask, source: limits.Source, finding: guard.Finding | None) -> Opened:
     # Everything a person opens or closes waits here, so copies of one request come one by one, and what is available
     # below stays so, but for credits that expire.
     wallet = ledger.locked_wallet_of(user)
-    return join(user, ask) or _opened(user, ask, wallet, source)
+    return join(user, ask) or _opened(user, ask, wallet, source, finding)
 
 
 def join(user: User, ask: Ask) -> Opened | None:
@@ -134,7 +136,9 @@ def join(user: User, ask: Ask) -> Opened | None:
     return Opened(turn)
 
 
-def _opened(user: User, ask: Ask, wallet: Account, source: limits.Source) -> Opened:
+def _opened(
+    user: User, ask: Ask, wallet: Account, source: limits.Source, finding: guard.Finding | None
+) -> Opened:
     conversation = _conversation(user, ask)
     question = _question(conversation, ask)
     model, price = _model(conversation, ask)
@@ -177,6 +181,7 @@ def _opened(user: User, ask: Ask, wallet: Account, source: limits.Source) -> Ope
         limited_by_balance=max_tokens < prompt.max_tokens,
         held=amount,
     )
+    guard.keep(finding, user=user, turn_id=turn.pk)
     Conversation.objects.filter(pk=conversation.pk).update(tip=answer, model=model, updated_at=Now())
     cut = None if sent is whole else history.keep_cut(sent)
     return Opened(turn, Request(replace(prompt, max_tokens=max_tokens), sent, cut))

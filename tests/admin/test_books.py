@@ -11,11 +11,11 @@ from django.urls import reverse
 from accounts.models import User
 from billing.models import Account, Hold, Order, StripeEvent, Transfer
 from chatapp.conversations.models import Turn
-from chatapp.streaming.models import UsageRecord
+from chatapp.streaming.models import GuardFinding, UsageRecord
 from tests.admin.desk import ended_turn, page
 from tests.billing.books import CREDIT, give, open_turn, order, pay, sql, wallet_of
 
-READ_ONLY = [Account, Hold, Order, StripeEvent, Transfer, Turn, UsageRecord]
+READ_ONLY = [Account, Hold, Order, StripeEvent, Transfer, Turn, UsageRecord, GuardFinding]
 
 
 def list_of(model: type) -> str:

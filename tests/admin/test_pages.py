@@ -17,7 +17,12 @@ from tests.billing.books import CREDIT, grant, order, wallet_of
 
 LISTS = [
     *("accounts/user/", "accounts/apikey/", "admin/logentry/", "auth/group/"),
-    *("conversations/conversation/", "conversations/turn/", "streaming/usagerecord/"),
+    *(
+        "conversations/conversation/",
+        "conversations/turn/",
+        "streaming/usagerecord/",
+        "streaming/guardfinding/",
+    ),
     *("money/", "money/day/", "money/model/", "money/user/"),
     *("billing/account/", "billing/hold/", "billing/transfer/", "billing/order/", "billing/stripeevent/"),
     *("billing/pack/", "billing/price/", "billing/languagemodel/"),

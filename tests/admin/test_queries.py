@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import ApiKey, User
 from billing.models import StripeEvent
+from chatapp.streaming.models import GuardFinding
 from tests.admin.desk import conversation, ended_turn
 from tests.admin.test_discrepancies import discrepancy
 from tests.billing.books import CREDIT, give, order, pay, wallet_of
@@ -30,6 +31,10 @@ def make(kind: str, count: int) -> None:
                 give(user, CREDIT)
             case "billing/hold" | "conversations/turn" | "streaming/usagerecord":
                 ended_turn(user, conversation=conversation(user))
+            case "streaming/guardfinding":
+                GuardFinding.objects.create(
+                    user=user, turn_id=user.pk, rules=["hidden-text"], policy="flag", text_length=number
+                )
             case "conversations/conversation":
                 conversation(user)
             case "billing/order":
@@ -51,6 +56,7 @@ def make(kind: str, count: int) -> None:
     [
         *("accounts/user", "accounts/apikey", "admin/logentry", "conversations/conversation"),
         *("conversations/turn", "streaming/usagerecord", "money/user"),
+        "streaming/guardfinding",
         *("billing/account", "billing/hold", "billing/transfer", "billing/order", "billing/stripeevent"),
         "billing/discrepancy",
     ],

@@ -13,6 +13,7 @@ from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, 
 from chatapp.streaming.providers.wire import (
     CUT,
     count,
+    kind,
     limits,
     patience_seconds,
     printable,
@@ -168,10 +169,10 @@ def _number(reported: Any, name: str, before: int) -> int:
 
 def told(error: anthropic.APIStatusError) -> ProviderError:
     """An error that Claude reported, by status before the stream or (status 200) by type within it."""
-    kind = printable(error.type) if isinstance(error.type, str) else ""
-    reported = f"{error.status_code} {kind}"
-    log.warning("provider error", status=error.status_code, type=kind, request_id=error.request_id)
-    match error.status_code, kind:
+    name = kind(error.type)
+    reported = f"{error.status_code} {name}"
+    log.warning("provider error", status=error.status_code, type=name, request_id=error.request_id)
+    match error.status_code, name:
         case (429, _) | (200, "rate_limit_error"):
             return ProviderError(
                 "rate_limited", retry_after=retry_after(error.response.headers), reported=reported

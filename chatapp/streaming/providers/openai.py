@@ -17,6 +17,7 @@ from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, 
 from chatapp.streaming.providers.wire import (
     CUT,
     count,
+    kind,
     limits,
     patience_seconds,
     printable,
@@ -142,7 +143,7 @@ def usage_of(reported: Any) -> Usage:
 
 def told(error: openai.APIStatusError) -> ProviderError:
     """An error that was reported before the stream began."""
-    code = printable(str(error.code or error.type or ""))[:80]
+    code = kind(error.code) or kind(error.type)
     reported = f"{error.status_code} {code}".strip()
     log.warning("provider error", status=error.status_code, type=code, request_id=error.request_id)
     wait = retry_after(error.response.headers)
@@ -161,7 +162,7 @@ def told(error: openai.APIStatusError) -> ProviderError:
 
 
 def in_stream(error: openai.APIError) -> ProviderError:
-    code = printable(str(error.code or error.type or ""))[:80]
+    code = kind(error.code) or kind(error.type)
     log.warning("provider error", status=200, type=code)
     if code == "context_length_exceeded":
         return ProviderError("context_too_long", reported=f"200 {code}")

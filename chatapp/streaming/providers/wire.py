@@ -1,5 +1,6 @@
 """What the providers' SDKs have in common: both speak through httpx2 over aiohttp, and break in the same ways."""
 
+import re
 from typing import Any
 
 import aiohttp
@@ -43,6 +44,11 @@ def printable(text: str) -> str:
     if "\x00" in text:
         text = text.replace("\x00", "")
     return text if text.isascii() else text.encode("utf-8", "ignore").decode()
+
+
+def kind(word: Any) -> str:
+    """A provider's name for what went wrong; empty if it is more than a name, because it may quote the prompt."""
+    return word if isinstance(word, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", word) else ""
 
 
 def count(tokens: Any) -> int:
