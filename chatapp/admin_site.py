@@ -105,6 +105,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 ("Turns", "bolt", "conversations.turn"),
                 ("Usage", "bar_chart", "streaming.usagerecord"),
                 ("Guard findings", "shield", "streaming.guardfinding"),
+                ("House usage", "home_work", "streaming.houseusage"),
             ],
             Credits=[
                 ("Transfers", "swap_horiz", "billing.transfer"),

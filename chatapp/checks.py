@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Info, Tags, Warning, register
 from django.db.utils import DatabaseError
 from django.utils import timezone
@@ -72,6 +73,22 @@ def models_on_sale_can_be_sold(databases: Any = None, **_kwargs: Any) -> list[Ch
     except DatabaseError:
         return []  # before the first migration there is nothing to check
     return [Warning(concern.sentence, hint=concern.hint, id=concern.id) for concern in found]
+
+
+@register(Tags.database)
+def long_conversations_can_be_summed_up(databases: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Tell that they are only cut, where SUMMARY_MODEL cannot be asked and is not said to be off."""
+    if not databases or settings.SUMMARY_MODEL == "off":
+        return []
+    try:
+        price = Price.objects.select_related("model").in_force().filter(model=settings.SUMMARY_MODEL).first()
+    except DatabaseError:
+        return []
+    if price is not None and price.model.can_be_asked:
+        return []
+    hint = "Name a model that is in the admin with a price in force and whose provider has a key, or say off."
+    sentence = f"SUMMARY_MODEL ({settings.SUMMARY_MODEL}) cannot be asked: long conversations are only cut."
+    return [Warning(sentence, hint=hint, id="chatapp.W003")]
 
 
 @register(Tags.database)

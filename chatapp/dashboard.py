@@ -24,6 +24,7 @@ from billing.templatetags.credits import money
 from chatapp import checks, money_pages
 from chatapp.checks import Concern
 from chatapp.conversations.models import Turn
+from chatapp.streaming.models import HouseUsage
 
 PERIODS = {"today": 1, "7 days": 7, "30 days": 30}
 DAYS = max(PERIODS.values())
@@ -133,8 +134,10 @@ def sums_per_day(today: date) -> dict[date, Sums]:
         reversed=Sum("amount", filter=_REVERSAL & Q(debit__kind="wallet"), default=0)
         - Sum("amount", filter=_REVERSAL & ~Q(debit__kind="wallet"), default=0),
     )
+    # What the house asked for itself.
+    own = per_day(HouseUsage.objects.all(), "ended_at").annotate(cost=Sum("cost"))
     signups = per_day(User.objects.all(), "date_joined").annotate(signups=Count("pk"))
-    for row in (*turns, *moved, *signups):
+    for row in (*turns, *own, *moved, *signups):
         # Something of a day that began while this ran is for the next look.
         if row["day"] in days:
             days[row.pop("day")].add(**row)

@@ -29,6 +29,8 @@ USED = {
         )
     },
 }
+# What the house asked for itself, such as summaries of long conversations: part of the cost, on nobody's statement.
+OWN = {"cost": "sum(cost)", "house": "sum(cost)"}
 # What else moved, by the ledger. Adjustments are counted as given, the other three of either sign as taken.
 GIVEN = "CASE WHEN debit_id IN (SELECT id FROM house) THEN amount ELSE -amount END"
 TAKEN = "CASE WHEN credit_id IN (SELECT id FROM house) THEN amount ELSE -amount END"
@@ -41,8 +43,8 @@ MOVED = {
     "refunded": f"sum({TAKEN}) FILTER (WHERE t.kind = 'refund')",
     "disputed": f"sum({TAKEN}) FILTER (WHERE t.kind = 'dispute')",
 }
-SUMS = [*USED, *MOVED]
-CREDITS = ["charged", "cost", "margin", "overrun", *MOVED]
+SUMS = [*USED, "house", *MOVED]
+CREDITS = ["charged", "cost", "house", "margin", "overrun", *MOVED]
 COUNTS = [name for name in USED if name not in CREDITS]
 # By which the lines of a table can be sorted.
 SORTS = ["label", *SUMS, "margin", "prompt_tokens"]
@@ -105,6 +107,7 @@ class Line:
     charged: int
     cost: int
     overrun: int
+    house: int
     bought: int
     welcome: int
     granted: int
@@ -158,7 +161,8 @@ def table(
         "limit": limit,
         "offset": offset,
     }
-    sources = [_source(keys["used"], USED, _USED_FROM + _where(filters, "user_id", model=True))]
+    used = _where(filters, "user_id", model=True)
+    sources = [_source(keys["used"], USED, _USED_FROM + used), _source(keys["used"], OWN, _OWN_FROM + used)]
     # What moved outside turns belongs to no model.
     if "moved" in keys and not filters.model:
         whose = _OF_WALLET if group == "user" or filters.user else ""
@@ -205,6 +209,7 @@ def _line(columns: list[Any], paid: dict[str, int]) -> Line:
 
 
 _USED_FROM = "conversations_turn WHERE ended_at >= %(begins)s AND ended_at < %(ends)s"
+_OWN_FROM = "streaming_houseusage WHERE ended_at >= %(begins)s AND ended_at < %(ends)s"
 _MOVED_FROM = "billing_transfer t"
 _OF_WALLET = """ JOIN billing_account wallet ON wallet.id =
     CASE WHEN credit_id IN (SELECT id FROM house) THEN debit_id ELSE credit_id END"""

@@ -39,6 +39,7 @@ TITLES = {
     "output_tokens": "Output",
     "charged": "Revenue",
     "cost": "Cost",
+    "house": "House",
     "margin": "Margin",
     "overrun": "Overruns",
     "bought": "Bought",

@@ -21,7 +21,7 @@ from billing.admin.reading import (
 )
 from billing.templatetags.amounts import amount
 from chatapp.streaming import guard, usage_report
-from chatapp.streaming.models import GuardFinding, UsageRecord
+from chatapp.streaming.models import GuardFinding, HouseUsage, UsageRecord
 
 TOKENS = ["in_tokens", "out_tokens", "read_tokens", "write_5m_tokens", "write_1h_tokens"]
 
@@ -126,3 +126,37 @@ class GuardFindingAdmin(ReadOnlyAdmin):
         if finding.policy == GuardFinding.Policy.REFUSE:
             return f"{finding.turn_id} (not opened)"
         return link("conversations_turn_change", finding.turn_id, finding.turn_id)
+
+
+@admin.register(HouseUsage)
+class HouseUsageAdmin(ReadOnlyAdmin):
+    """What the house asked a model for by itself, and paid."""
+
+    list_display = [*("ended", "purpose", "person", "model", "cost_credits"), *TOKENS]
+    list_filter = [
+        ("ended_at", DaysFilter),
+        ("purpose", ChoicesCheckboxFilter),
+        ("model", RelatedCheckboxFilter),
+    ]
+    list_select_related = ["user", "model"]
+    search_fields = ["user__email"]
+    search_help_text = "E-mail, or id of a conversation"
+    id_fields = ["conversation_id", "user"]
+    fields = [
+        *("purpose", "person", "conversation_id", "model", "price_link", "provider_request"),
+        *(*TOKENS, "cost_credits", "ended"),
+    ]
+    readonly_fields = ["person", "price_link", *TOKENS, "cost_credits", "ended"]
+
+    person = person_column
+    cost_credits = credits_column("cost", "cost")
+    in_tokens = number_column("input_tokens", "input")
+    out_tokens = number_column("output_tokens", "output")
+    read_tokens = number_column("cache_read_tokens", "read")
+    write_5m_tokens = number_column("cache_write_5m_tokens", "write 5 m")
+    write_1h_tokens = number_column("cache_write_1h_tokens", "write 1 h")
+    ended = time_column("ended_at", "ended")
+
+    @display(description="price")
+    def price_link(self, usage: HouseUsage) -> SafeString:
+        return link("billing_price_change", usage.price_id, usage.price)

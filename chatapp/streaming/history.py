@@ -6,7 +6,7 @@ or two, no turn would find anything there.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from django.db import transaction
@@ -79,6 +79,12 @@ class History:
                 size -= line.size_bytes
         return replace(self, lines=self.lines[place:]) if place else None
 
+    def ending_with(self, lines: int) -> "History | None":
+        """Its last so many lines, if that leaves something out and the first of them is the person's."""
+        rest = self.lines[-lines:]
+        fits = len(rest) < len(self.lines) and rest[0].role == Message.Role.USER
+        return replace(self, lines=rest) if fits else None
+
     def ever_shorter(self) -> Iterator["History"]:
         """Half of it, a quarter, the question alone: what to try when it was too long after all."""
         before, size = self, self.size_bytes
@@ -115,14 +121,16 @@ def budget(model: LanguageModel) -> int:
     return room if model.history_tokens is None else min(room, model.history_tokens)
 
 
-def read(question: Message) -> tuple[History, Scale]:
-    """What is sent with `question`, which may not be stored yet: all messages since the last recap on its branch."""
+def read(question: Message, *, since: Collection[str] = tuple(Recap.Kind)) -> tuple[History, Scale]:
+    """What is sent with `question`, which may not be stored yet: all messages since the last recap on its branch.
+
+    `since` are the kinds of recap that count.
+    """
     asked = Line(question.role, question.text, question.parent_id)
     if question.parent_id is None:
         return History("", (asked,)), Scale()
-    recaps = {
-        recap.through_id: recap for recap in Recap.objects.filter(conversation=question.conversation_id)
-    }
+    kept = Recap.objects.filter(conversation=question.conversation_id, kind__in=since)
+    recaps = {recap.through_id: recap for recap in kept}
     said = tree.branch(question.parent_id, below=recaps)
     begins_after = said[0].parent_id if said else question.parent_id
     recap = recaps.get(begins_after) if begins_after else None

@@ -1,11 +1,11 @@
-"""What each answer used, kept for analysis apart from the conversation it belongs to."""
+"""What each answer used, and what the house asked for itself, kept apart from the conversations they belong to."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from billing.models import LanguageModel
+from billing.models import LanguageModel, Price
 from chatapp.conversations.models import Turn
 
 
@@ -69,3 +69,33 @@ class GuardFinding(models.Model):
 
     def __str__(self) -> str:
         return f"message of {self.text_length} characters, {self.get_policy_display()}"
+
+
+class HouseUsage(models.Model):
+    """Tokens and cost of one answer that the house asked for by itself, and pays: on nobody's statement."""
+
+    class Purpose(models.TextChoices):
+        SUMMARY = "summary"
+        TITLE = "title"
+
+    purpose = models.CharField(max_length=7, choices=Purpose.choices)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    conversation_id = models.UUIDField(null=True)
+    model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="+")
+    price = models.ForeignKey(Price, models.PROTECT, related_name="+")
+    provider_request = models.CharField(max_length=100, blank=True, help_text="The provider's request id")
+    input_tokens = models.PositiveIntegerField()
+    output_tokens = models.PositiveIntegerField()
+    cache_read_tokens = models.PositiveIntegerField()
+    cache_write_5m_tokens = models.PositiveIntegerField()
+    cache_write_1h_tokens = models.PositiveIntegerField()
+    cost = models.BigIntegerField(help_text="Microcredits asked by the provider")
+    ended_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "house usage"
+        ordering = ["-ended_at"]
+        indexes = [models.Index(fields=["ended_at"], name="house_usage_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of conversation {self.conversation_id}"

@@ -15,7 +15,7 @@ from accounts.notify import notify
 from billing.away import later_if_the_database_is_away
 from billing.tasks import look_after_wallet
 from chatapp.conversations.models import Turn
-from chatapp.streaming import journal, turns
+from chatapp.streaming import journal, recaps, turns
 from chatapp.streaming.models import UsageRecord
 
 log = structlog.get_logger(__name__)
@@ -38,6 +38,16 @@ COPIED = [
 def record_usage(turn_id: str) -> None:
     """Record what an ended turn used, once however often it is called."""
     _record(Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False))
+
+
+@shared_task
+@later_if_the_database_is_away
+def write_recap(turn_id: str) -> None:
+    """Sum up the older part of the conversation that this turn belongs to, if it has become long."""
+    ended = Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False, assistant_message__isnull=False)
+    turn = ended.select_related("model", "user", "assistant_message__conversation").first()
+    if turn is not None:
+        recaps.write(turn)
 
 
 @shared_task
@@ -73,8 +83,11 @@ def sweep() -> None:
 
 
 def _record(ended: QuerySet[Turn]) -> int:
-    """Record them, and have the wallets looked after that they were paid from; how many there were."""
-    turns_ended = list(ended)
+    """Record them, and have looked after the wallets they were paid from and conversations that grew long.
+
+    The answer is how many there were.
+    """
+    turns_ended = list(ended.select_related("model"))
     UsageRecord.objects.bulk_create(
         [
             UsageRecord(
@@ -89,4 +102,7 @@ def _record(ended: QuerySet[Turn]) -> int:
     )
     for user_id in {turn.user_id for turn in turns_ended if turn.user_id is not None}:
         look_after_wallet.delay(str(user_id))
+    for turn in turns_ended:
+        if recaps.may_be_due(turn):
+            write_recap.delay(str(turn.pk))
     return len(turns_ended)

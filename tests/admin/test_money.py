@@ -236,9 +236,9 @@ def table(desk: Client, group: str, **query: Any) -> dict[str, dict[str, str]]:
 @pytest.mark.usefixtures("used")
 def test_a_table_has_its_lines_and_their_total(desk: Client, alice: User) -> None:
     shown = page(desk, f"{MONEY}day/", user=alice.pk, **DAYS)
-    assert "2024-05-05 1 0 1,039 200 0.000005 0.000007 −0.000002" in shown
-    assert "2024-05-04 2 1 1,039 200 3.000000 2.000001 0.999999" in shown
-    assert "All 2 3 1 2,078 400 3.000005 2.000008 0.999997" in shown
+    assert "2024-05-05 1 0 1,039 200 0.000005 0.000007 0.000000 −0.000002" in shown
+    assert "2024-05-04 2 1 1,039 200 3.000000 2.000001 0.000000 0.999999" in shown
+    assert "All 2 3 1 2,078 400 3.000005 2.000008 0.000000 0.999997" in shown
     assert f"Only {alice.email} show all" in shown
     assert "All 1 2 1 1,039 200 3.000000" in page(
         desk, f"{MONEY}model/", user=alice.pk, model="claude-sonnet-5-5", **DAYS

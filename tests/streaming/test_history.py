@@ -1,20 +1,31 @@
 """Conversations that outgrow what is sent: cut to half, at a place that stays, and visibly so."""
 
+import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models import Sum
+from django.test import override_settings
 
 from accounts.models import User
 from billing.models import LanguageModel
+from chatapp import money
+from chatapp.checks import long_conversations_can_be_summed_up
 from chatapp.conversations.models import Conversation, Recap, Turn
+from chatapp.money import Filters, Span
+from chatapp.streaming import house, recaps
 from chatapp.streaming.history import History, Line, Scale, budget
+from chatapp.streaming.models import HouseUsage
+from chatapp.streaming.tasks import write_recap
 from tests.billing.books import CREDIT, give
 from tests.conftest import SignIn
 from tests.stack import Stack
 from tests.streaming.reading import ask, text_of
 
 SMALL = "claude-opus-5"
+WRITER = "claude-haiku-5-5"
 HISTORY_TOKENS = 2500
 
 
@@ -81,6 +92,12 @@ def test_seeded_models_stay_below_the_tier_in_which_prompts_are_dearer(db: None)
 
 
 # --- Turns
+
+
+def remembered(stack: Stack) -> list[str]:
+    """What the model was given to sum up, oldest first."""
+    bodies = [request.body for request in stack.claude.requests() if request.model == WRITER and request.body]
+    return [body["messages"][0]["content"] for body in bodies]
 
 
 @pytest.fixture
@@ -187,3 +204,102 @@ def test_an_answer_that_fills_the_context_is_complete_and_one_without_a_word_is_
     events = ask(client, "go on", model=small, conversation=first[0]["conversation"])
     assert events[-1]["status"] == "completed"
     assert text_of(events)
+
+
+# --- Summaries
+
+
+def until_summed_up(stack: Stack, client: Any, conversation: str, count: int) -> None:
+    """Go on talking until the worker has written so many summaries."""
+    due = HouseUsage.objects.filter(conversation_id=conversation)
+    kept = Recap.objects.filter(conversation=conversation, kind="summary")
+    for number in range(2, 40):
+        turn = ask(
+            client, f"[[demo: tokens 200]] about whale {number}", model=SMALL, conversation=conversation
+        )[0]
+        if recaps.may_be_due(Turn.objects.get(pk=turn["turn"])):
+            stack.wait_until(lambda: due.count() >= count and kept.count() >= count, "a summary is written")
+            return
+    raise AssertionError("the conversation never became long")
+
+
+def test_a_long_conversation_goes_on_with_a_summary_that_the_house_pays(
+    stack: Stack, alice: User, sign_in: SignIn, small: str
+) -> None:
+    give(alice, 1000 * CREDIT)
+    client = sign_in(alice)
+    before = client.get("/api/v1/transactions").json()["items"]
+    conversation = ask(client, "[[demo: tokens 200]] about whale 1", model=small)[0]["conversation"]
+    until_summed_up(stack, client, conversation, 1)
+
+    (first,) = Recap.objects.filter(conversation=conversation)
+    assert marks(client, conversation) == {
+        str(first.through_id): {"kind": "summary", "bytes": len(first.text.encode())}
+    }
+    (read,) = remembered(stack)
+    assert "about whale 1" in read
+    assert "cache_control" not in (stack.claude.requests()[-1].body or {})
+    ask(client, "and now?", model=small, conversation=conversation)
+    summary, *said = sent(stack)[-1]
+    assert first.text in summary
+    assert said[0].startswith("[[demo: tokens 200]] about whale")
+    assert "about whale 1\n" not in "\n".join([*said, ""])
+    assert len(said) % 2 == 1
+
+    # The next one is built on it, and reads nothing of the older part again.
+    until_summed_up(stack, client, conversation, 2)
+    assert first.text in remembered(stack)[-1]
+    assert "] about whale 1\n" not in remembered(stack)[-1]
+
+    usage = HouseUsage.objects.filter(conversation_id=conversation)
+    assert [(row.purpose, row.model_id, row.user_id) for row in usage] == [("summary", WRITER, alice.pk)] * 2
+    assert all(row.cost > 0 and row.output_tokens > 0 for row in usage)
+    turns = Turn.objects.filter(conversation=conversation)
+    costs = turns.aggregate(Sum("cost"))["cost__sum"], usage.aggregate(Sum("cost"))["cost__sum"]
+    today = datetime.now(UTC).date()
+    booked = money.table("user", Span(today - timedelta(1), today), Filters(user=alice.pk)).total
+    assert (booked.cost, booked.house) == (sum(costs), costs[1])
+    charged = [item for item in client.get("/api/v1/transactions?limit=100").json()["items"] if item["turn"]]
+    assert len(charged) == turns.count()
+    assert len(before) == 2
+    assert stack.manage("ledger_audit").returncode == 0
+
+    # Once per place, however often the worker is told.
+    latest = turns.latest("created_at")
+    write_recap(str(latest.pk))
+    assert usage.count() == 2
+
+
+def test_a_summary_that_cannot_be_written_is_told_in_a_line_and_left(
+    stack: Stack, alice: User, sign_in: SignIn, small: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    give(alice, 1000 * CREDIT)
+    client = sign_in(alice)
+    stack.claude.script("status 529", times=99, match="<transcript")
+    conversation = ask(client, "[[demo: tokens 200]] 1", model=small)[0]["conversation"]
+    turn = Turn.objects.get(conversation=conversation)
+    while not recaps.may_be_due(turn):
+        turn = Turn.objects.get(
+            pk=ask(client, "[[demo: tokens 200]] on", model=small, conversation=conversation)[0]["turn"]
+        )
+    stack.claude.wait_for("rejected")  # by the worker
+
+    def told() -> list[logging.LogRecord]:
+        write_recap(str(turn.pk))  # which leaves it to the worker while that is at it
+        return [record for record in caplog.records if record.name == recaps.__name__]
+
+    stack.wait_until(lambda: bool(told()), "the refusal is told")
+    (line, *_) = told()
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert not Recap.objects.filter(conversation=conversation).exists()
+    assert not HouseUsage.objects.filter(conversation_id=conversation).exists()
+
+
+@pytest.mark.parametrize("named", ["off", "no-such-model", "gpt-5.4"])
+def test_without_a_model_that_can_be_asked_nobody_sums_up(db: None, named: str) -> None:
+    with override_settings(SUMMARY_MODEL=named):
+        assert house.writer() is None
+        said = [message.id for message in long_conversations_can_be_summed_up(["default"])]
+    assert said == ([] if named == "off" else ["chatapp.W003"])
+    assert house.writer() is not None
+    assert long_conversations_can_be_summed_up(["default"]) == []

@@ -14,6 +14,8 @@ from . import tokens
 WRITTEN = Path(__file__).parent / "written"
 
 TITLE_WORDS = 6
+SUMMARY_LINES = 12
+_ASKED = re.compile(r'from="person">\s*(.*?)\s*</', re.DOTALL)
 
 
 def _pattern(*alternatives: str) -> re.Pattern[str]:
@@ -142,6 +144,13 @@ def title(text: str) -> str:
     while len(words) > 1 and words[-1].lower() in _DANGLING:
         words.pop()
     return _capitalized(" ".join(words).rstrip(",")[:60])
+
+
+def summary(transcript: str) -> str:
+    """What a person asked for in `transcript`, a line each, the newest last."""
+    asked = _ASKED.findall(transcript)
+    before = ["- what the earlier summary tells"] if "summary of what came before" in transcript else []
+    return "\n".join(["So far:", *before, *(f"- {topic(said)}" for said in asked[-SUMMARY_LINES:])])
 
 
 def thoughts(question: str) -> str:

@@ -36,14 +36,14 @@ class Director:
     def script_for(self, asked: Prompt, *, takes_cue: bool = True) -> Script:
         """The script for one reply; ApiError 400 when the prompt holds a wrong directive.
 
-        A request for a title quotes what people wrote, so its directives are not meant for it; and it takes
-        no cue that does not name it.
+        A request for a title or a summary quotes what people wrote, so its directives are not meant for it; and it
+        takes no cue that does not name it.
         """
-        for_title = reply.asks_for_title(asked)
+        quoting = reply.quotes_a_conversation(asked)
         changes = [*self._from_the_beginning, *self.always]
         if takes_cue:
-            changes += self._next_cue(asked.last_text, only_named=for_title)
-        if not for_title:
+            changes += self._next_cue(asked.last_text, only_named=quoting)
+        if not quoting:
             try:
                 changes += directives.from_prompt(asked.last_text)
             except DirectiveError as error:

@@ -25,6 +25,9 @@ _TITLE_ASKED = re.compile(
     r"|\b(conversation|chat|exchange|discussion|messages?)\b.{0,80}\btitle\b",
     re.IGNORECASE | re.DOTALL,
 )
+_SUMMARY_ASKED = re.compile(
+    r"\bsummary\b.{0,400}\btranscript\b|\btranscript\b.{0,400}\bsummary\b", re.I | re.S
+)
 _SPEAKER = re.compile(r"^\W*(user|human|person)\b\W*", re.IGNORECASE)
 
 # Somebody who sends nothing but directives wants to see them work on a text worth looking at.
@@ -153,6 +156,16 @@ def compose(prompt: Prompt, script: Script, input_usage: InputUsage, asked_befor
     )
 
 
+def quotes_a_conversation(prompt: Prompt) -> bool:
+    """Whether it is asked about a conversation that stands in the prompt, not to go on with one."""
+    return asks_for_summary(prompt) or asks_for_title(prompt)
+
+
+def asks_for_summary(prompt: Prompt) -> bool:
+    """Whether a transcript is to be summed up."""
+    return bool(_SUMMARY_ASKED.search(prompt.system_text))
+
+
 def asks_for_title(prompt: Prompt) -> bool:
     """Whether the conversation is to be named, not continued."""
     return any(_TITLE_ASKED.search(text) for text in (prompt.system_text, prompt.last_text))
@@ -187,6 +200,8 @@ def _words(prompt: Prompt, script: Script, asked_before: int) -> str:
         return script.say
     if script.wants_help:
         return directives.manual()
+    if asks_for_summary(prompt):
+        return answers.summary(directives.without_directives(prompt.last_text))
     if asks_for_title(prompt):
         return answers.title(_to_be_named(prompt))
     return answers.answer(question_of(prompt), asked_before)

@@ -80,7 +80,7 @@ class Claude:
                     system=prompt.system,
                     messages=messages,
                     # The next turn of this conversation reads all of this for a tenth or less of its price.
-                    cache_control={"type": "ephemeral"},
+                    cache_control={"type": "ephemeral"} if prompt.goes_on else anthropic.omit,
                     metadata={"user_id": prompt.person},
                     thinking=thinking,
                     stream=True,

@@ -21,6 +21,8 @@ class Prompt:
     """An opaque id of whoever asks; never an address or a name."""
     provider: str = "anthropic"
     fallback: "Fallback | None" = None
+    goes_on: bool = True
+    """Whether another prompt will begin like this one: then it is worth writing to the provider's cache."""
 
     @property
     def size_bytes(self) -> int:
