@@ -1,8 +1,8 @@
 """A database that is away: how that shows, and what a job of the worker does then."""
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 import structlog
 from django.db.utils import InterfaceError, InternalError, OperationalError
@@ -10,6 +10,7 @@ from django.db.utils import InterfaceError, InternalError, OperationalError
 log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 # How PostgreSQL shows that it is away, full or read-only. No other database error is one to put up with.
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
@@ -26,3 +27,17 @@ def later_if_the_database_is_away(work: Callable[P, None]) -> Callable[P, None]:
             log.warning("database away, left for later", task=work.__name__, error=type(error).__name__)
 
     return run
+
+
+def each_by_itself(found: Iterable[T], work: Callable[[T], object]) -> None:
+    """Do something for each of many, so that one for whom it cannot be done keeps nobody else from theirs.
+
+    Its traceback is logged. A database that is away is away for all: that comes through.
+    """
+    for one in found:
+        try:
+            work(one)
+        except DATABASE_AWAY:
+            raise
+        except Exception:
+            log.exception("not done for one of many", work=work.__qualname__, one=str(one))

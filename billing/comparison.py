@@ -13,7 +13,7 @@ from django.db.models import Count, QuerySet
 
 from billing import fulfilment, ledger, reversals, subscriptions, topups
 from billing.credits import as_string
-from billing.errors import KeyReused, NotYetPaid, RequestRefused
+from billing.errors import KeyReused, NotYetPaid, RequestRefused, WrongCurrency
 from billing.models import (
     Account,
     Customer,
@@ -103,7 +103,7 @@ def _try(mend: Callable[[], object]) -> None:
     """Do what an event would have done. What it cannot do stays as it is; PaymentUnavailable if Stripe is away."""
     try:
         mend()
-    except (RequestRefused, NotYetPaid, KeyReused, IntegrityError) as error:
+    except (RequestRefused, NotYetPaid, WrongCurrency, KeyReused, IntegrityError) as error:
         log.warning("could not be mended", error=f"{type(error).__name__}: {error}")
 
 

@@ -45,6 +45,10 @@ class RequestRefused(PaymentUnavailable):
     """Stripe was reached and did not accept what was asked: asking again will not help."""
 
 
+class PermissionRefused(RequestRefused):
+    """Our key may not read or do at Stripe what was asked."""
+
+
 class PaymentRefused(BillingError):
     """A bank did not let a payment through; `reason` is Stripe's word for why, `payment` Stripe's id of it, if any."""
 
@@ -62,6 +66,10 @@ class SubscriptionRefused(BillingError):
 
 class NotYetPaid(BillingError):
     """A refund or dispute of a payment that has not been credited yet; nothing was changed."""
+
+
+class WrongCurrency(BillingError):
+    """A refund or dispute is not in the currency that its order was paid in; nothing was changed."""
 
 
 class AlreadyReconciling(BillingError):

@@ -82,7 +82,9 @@ def apply_payment(payment: Payment) -> tuple[Order | None, bool]:
         received = payment.amount_received
         credit(order, wallet, asked=received, paid=received, currency=payment.currency)
     elif payment.is_on_its_way:
-        order.state = Order.State.PENDING
+        # Said before it failed and heard after, it would block every further top-up.
+        if before == Order.State.OPEN:
+            order.state = Order.State.PENDING
     else:
         order.state = Order.State.FAILED
         # A payment that waits for its person, who is away, has no error of its own.

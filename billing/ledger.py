@@ -18,6 +18,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from accounts.models import User
+from billing.away import each_by_itself
 from billing.credits import to_microcredits
 from billing.errors import CreditsExpired, HoldEnded, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, Order, Transfer
@@ -206,10 +207,13 @@ def expire_everywhere() -> int:
     """Book what has expired in all wallets, each in a transaction of its own; how many wallets there were."""
     due = Lot.objects.filter(remaining__gt=0, expires_at__lte=Now()).values("account")
     wallets = Account.objects.filter(pk__in=due).values_list("pk", flat=True)
-    for pk in wallets:
-        with transaction.atomic():
-            expire(Account.objects.select_for_update().get(pk=pk))
+    each_by_itself(wallets, _expire_in)
     return len(wallets)
+
+
+@transaction.atomic
+def _expire_in(wallet: int) -> None:
+    expire(Account.objects.select_for_update().get(pk=wallet))
 
 
 def adjust(*, user: User, amount: int, reason: str, made_by: User, key: str) -> Transfer:

@@ -21,7 +21,7 @@ from django.db.models import Q, Sum
 
 from accounts.notify import notify
 from billing import fulfilment, ledger, mails, stripe_gateway, subscriptions, topups
-from billing.errors import NotYetPaid, PaymentUnavailable, RequestRefused
+from billing.errors import NotYetPaid, PaymentUnavailable, PermissionRefused, WrongCurrency
 from billing.models import Account, Order, StripeEvent, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.events import Event
@@ -62,18 +62,18 @@ def ask_of_dispute(dispute_id: str) -> News:
 
 
 def told_of_refund(event: Event) -> News:
-    """The refund that an event is about."""
+    """The refund that an event is about, as Stripe has it; as the event has it if our key may not read refunds."""
     try:
         return ask_of_refund(event.object_id)
-    except RequestRefused:
+    except PermissionRefused:
         return _news(at_stripe.refund_in(_newest_told(event)))
 
 
 def told_of_dispute(event: Event) -> News:
-    """The dispute that an event is about."""
+    """The dispute that an event is about, likewise."""
     try:
         return ask_of_dispute(event.object_id)
-    except RequestRefused:
+    except PermissionRefused:
         return _news(at_stripe.dispute_in(_newest_told(event)))
 
 
@@ -81,7 +81,7 @@ def told_of_charge(event: Event) -> News | None:
     """The refunds of the charge that an event is about; None if it has none."""
     try:
         refunds = at_stripe.refunds_of(event.object_id)
-    except RequestRefused:
+    except PermissionRefused:
         told = event.payload["data"]["object"].get("refunds") or {}
         refunds = [at_stripe.refund_in(refund) for refund in told.get("data", [])]
         # Stripe lists the newest first.
@@ -117,7 +117,7 @@ def _others(reversal: Reversal) -> tuple[Reversal, ...]:
         return ()
     try:
         return tuple(at_stripe.reversals_of(reversal.payment_intent))
-    except RequestRefused:
+    except PermissionRefused:
         return ()
 
 
@@ -164,6 +164,7 @@ def apply(news: News) -> Order | None:
     """Bring the ledger to what Stripe says, inside the caller's transaction; None if the payment is not ours.
 
     NotYetPaid if the order has not been credited and Stripe does not call it paid either: told again later, it will.
+    WrongCurrency if it cannot be told how much of what was paid goes back.
     """
     reversal = news.reversal
     if news.credit is not None:
@@ -182,15 +183,28 @@ def apply(news: News) -> Order | None:
     before = wallet.balance
     is_among_others = any(other.key == reversal.key for other in news.others)
     found = [*news.others, *([] if is_among_others else [reversal])]
+    _refuse_other_currencies(found, order)
     taken = _bring(found, order, wallet)
     if order.user and wallet.balance != before:
         person = order.user.pk
         transaction.on_commit(lambda: notify(person, "balance"), robust=True)
     if order.user and taken and wallet.balance < 0:
         mails.debt(order.user, order, taken_by=taken[-1].key, balance=wallet.balance)
+    if order.user and taken:
+        topups.stop_after_reversal(order.user)
     if taken:
         transaction.on_commit(lambda: _look_again(reversal), robust=True)
     return order
+
+
+def _refuse_other_currencies(found: list[Reversal], order: Order) -> None:
+    """A hundred yen are no hundred cents: their share of what was paid cannot be told."""
+    for reversal in found:
+        if reversal.currency != order.currency:
+            raise WrongCurrency(
+                f"{reversal.kind} {reversal.id} is in {reversal.currency.upper() or 'no currency'} and "
+                f"order {order.pk} in {order.currency.upper()}"
+            )
 
 
 def _look_again(reversal: Reversal) -> None:

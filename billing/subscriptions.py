@@ -5,8 +5,10 @@ from Stripe, so events may come doubled, late and in any order. Credits come fro
 is paid, found by the price of Stripe's that we stored with the plan.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import structlog
 from django.db import connection, transaction
@@ -15,6 +17,7 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from billing import fulfilment, ledger, mails, stripe_gateway
+from billing.away import each_by_itself
 from billing.checkout import SAME_CLICK
 from billing.customers import customer_of
 from billing.errors import PaymentRefused, PaymentUnavailable, RequestRefused, SubscriptionRefused
@@ -75,8 +78,9 @@ def change_plan(user: User, plan: Plan) -> Subscription:
 def end_with_period(user: User) -> Subscription:
     """Let it run out with the period that is paid."""
     subscription = _going(user)
-    at_stripe.end_with_period(subscription.stripe_id)
-    return bring_up_to_date(subscription.stripe_id) or subscription
+    _run_out(subscription)
+    subscription.refresh_from_db()
+    return subscription
 
 
 def go_on(user: User) -> Subscription:
@@ -98,12 +102,29 @@ def end_at_once(subscription: Subscription) -> None:
 
 
 def end_those_of_nobody() -> None:
-    """Stop what people who are gone would go on paying for."""
-    for subscription in Subscription.objects.live().filter(user=None):
-        try:
-            end_at_once(subscription)
-        except PaymentUnavailable as error:
-            log.error("subscription of nobody goes on", subscription=subscription.stripe_id, error=str(error))
+    """Stop what people who are gone, or may not sign in, would go on paying for.
+
+    Who is let in again within the period that they paid for has the rest of it, and can have it go on.
+    """
+    live = Subscription.objects.live()
+    each_by_itself(live.filter(user=None), partial(_stop, end_at_once))
+    barred = live.filter(user__is_active=False)
+    each_by_itself(
+        barred.filter(status__in=Subscription.PAID_UP, cancel_at_period_end=False), partial(_stop, _run_out)
+    )
+    each_by_itself(barred.exclude(status__in=Subscription.PAID_UP), partial(_stop, end_at_once))
+
+
+def _run_out(subscription: Subscription) -> None:
+    at_stripe.end_with_period(subscription.stripe_id)
+    bring_up_to_date(subscription.stripe_id)
+
+
+def _stop(how: Callable[[Subscription], None], subscription: Subscription) -> None:
+    try:
+        how(subscription)
+    except PaymentUnavailable as error:
+        log.error("subscription of nobody goes on", subscription=subscription.stripe_id, error=str(error))
 
 
 def known_at_stripe(plan: Plan) -> None:

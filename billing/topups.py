@@ -9,11 +9,12 @@ from datetime import UTC, timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, Q, Sum
 from django.db.models.functions import Now, TruncMonth
 
 from accounts.models import User
 from billing import fulfilment, ledger, mails
+from billing.away import each_by_itself
 from billing.checkout import Purchase
 from billing.errors import PaymentRefused, PaymentUnavailable, RequestRefused
 from billing.models import AutoTopUp, Customer, Order
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 # Longer than any call of Stripe's takes with all its attempts: what is open for longer was left behind.
 LEFT_BEHIND_AFTER = timedelta(minutes=2)
+# By then the event has told of most of those that a bank answers late.
+BANK_ANSWERS_WITHIN = timedelta(hours=1)
 # Stripe remembers a key for a day. Asked with it later, it could take the money twice.
 KEY_LASTS = timedelta(hours=23)
 
@@ -56,10 +59,10 @@ def keep(
 def consider_all() -> None:
     """Top up who is low without having spent just now: they were at their cap last month, or have nothing left."""
     low = AutoTopUp.objects.running().filter(
-        user__wallet__balance__lt=F("threshold_microcredits") + F("user__wallet__held")
+        user__wallet__balance__gte=0,
+        user__wallet__balance__lt=F("threshold_microcredits") + F("user__wallet__held"),
     )
-    for user_id in low.values_list("user_id", flat=True):
-        consider(user_id)
+    each_by_itself(low.values_list("user_id", flat=True), consider)
 
 
 def consider(user_id: uuid.UUID) -> Order | None:
@@ -84,6 +87,9 @@ def _decide(user_id: uuid.UUID) -> Order | None:
     rules = AutoTopUp.objects.running().select_for_update(of=("self",)).select_related("pack")
     rule = rules.filter(user=user).first()
     if rule is None or wallet.available >= rule.threshold_microcredits:
+        return None
+    if wallet.balance < 0:
+        # Their money went back after its credits were spent. Whether they want to pay for that, only they can say.
         return None
     purchase = what(rule)
     if purchase is None:
@@ -185,11 +191,25 @@ def _stop_after(order: Order) -> None:
     wants_its_person = order.failure == "authentication_required"
     pause = AutoTopUp.Pause.AUTHENTICATION_REQUIRED if wants_its_person else AutoTopUp.Pause.REFUSED
     rule = AutoTopUp.objects.select_for_update().filter(user=order.user_id).first()
-    # A card that was put in its place meanwhile has refused nothing.
-    if rule and rule.payment_method == order.stripe_payment_method:
+    # A card that was put in its place meanwhile has refused nothing, and what went back counts for more.
+    if (
+        rule
+        and rule.payment_method == order.stripe_payment_method
+        and rule.paused_because != AutoTopUp.Pause.REVERSED
+    ):
         _pause(rule, pause)
     if order.user is not None:
         mails.topup_failed(order.user, order, order.failure)
+
+
+def stop_after_reversal(user: User) -> None:
+    """Charge nobody while they are away whose money went back: not before they pay in person once more.
+
+    Inside the caller's transaction, which has their wallet locked: no top-up is being decided meanwhile.
+    """
+    rule = AutoTopUp.objects.select_for_update().filter(user=user).first()
+    if rule is not None:
+        _pause(rule, AutoTopUp.Pause.REVERSED)
 
 
 def _pause(rule: AutoTopUp, because: AutoTopUp.Pause) -> None:
@@ -198,23 +218,44 @@ def _pause(rule: AutoTopUp, because: AutoTopUp.Pause) -> None:
 
 
 def finish_left_behind() -> None:
-    """Find out what became of top-ups whose answer was lost, or that nobody lived to ask for."""
+    """Find out what became of top-ups whose answer was lost, or that nobody lived to ask for.
+
+    Those that wait for the bank are asked about too: the event that tells of them can be lost.
+    """
     stale = Order.objects.filter(
-        source=Order.Source.AUTO_TOPUP, state=Order.State.OPEN, created_at__lt=Now() - LEFT_BEHIND_AFTER
+        Q(state=Order.State.OPEN, created_at__lt=Now() - LEFT_BEHIND_AFTER)
+        | Q(state=Order.State.PENDING, created_at__lt=Now() - BANK_ANSWERS_WITHIN),
+        source=Order.Source.AUTO_TOPUP,
     )
-    for order in stale.select_related("user"):
-        try:
-            _finish(order)
-        except PaymentUnavailable as error:
-            log.warning("automatic top-up still unanswered", order=str(order.pk), error=str(error))
+    each_by_itself(stale.select_related("user"), _finish_if_stripe_answers)
+
+
+def _finish_if_stripe_answers(order: Order) -> None:
+    try:
+        _finish(order)
+    except PaymentUnavailable as error:
+        log.warning("automatic top-up still unanswered", order=str(order.pk), error=str(error))
 
 
 def _finish(order: Order) -> None:
     customer = Customer.objects.filter(user=order.user_id).first() if order.user_id else None
-    payment = payments.payment_for(order, customer) if customer else None
-    if payment:
+    if payment := _payment_of(order, customer):
         settle_at_once(payment)
-    elif customer and Order.objects.filter(pk=order.pk, created_at__gt=Now() - KEY_LASTS).exists():
+    elif customer and _may_still_be_asked(order):
         _pay(order)
     else:
         _give_up(order, "abandoned")
+
+
+def _payment_of(order: Order, customer: Customer | None) -> Payment | None:
+    if order.stripe_payment_intent:
+        return payments.retrieve_payment(order.stripe_payment_intent)
+    return payments.payment_for(order, customer) if customer else None
+
+
+def _may_still_be_asked(order: Order) -> bool:
+    """Whether Stripe would still know the key, and the rule that the order follows still runs."""
+    return (
+        Order.objects.filter(pk=order.pk, created_at__gt=Now() - KEY_LASTS).exists()
+        and AutoTopUp.objects.running().filter(user=order.user_id).exists()
+    )

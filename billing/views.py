@@ -119,6 +119,7 @@ def webhook(request: HttpRequest) -> HttpResponse:
     body = request.read(stripe_gateway.LARGEST_EVENT_BYTES + 1)
     try:
         event = stripe_gateway.construct_event(body, request.headers.get("Stripe-Signature", ""))
+        webhooks.check(event)
     except EventRejected as error:
         # Of a body that is too large, no more than one byte too many was read.
         log.warning("stripe event rejected", reason=str(error), bytes=len(body))

@@ -12,6 +12,7 @@ import structlog
 from django.db import transaction
 
 from billing import customers, fulfilment, reversals, stripe_gateway, subscriptions, topups
+from billing.errors import EventRejected
 from billing.models import StripeEvent
 from billing.stripe_gateway import Event
 from billing.stripe_gateway.client import our_id
@@ -119,6 +120,12 @@ HANDLERS: dict[str, Handler] = {
     "charge.dispute.funds_withdrawn": dispute_changed,
     "charge.dispute.funds_reinstated": dispute_changed,
 }
+
+
+def check(event: Event) -> None:
+    """EventRejected if the event does not say which object its handler is to ask Stripe for."""
+    if event.type in HANDLERS and not event.object_id:
+        raise EventRejected("The event is about an object without an id.")
 
 
 def receive(event: Event) -> StripeEvent.Outcome:

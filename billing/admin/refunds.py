@@ -20,7 +20,7 @@ from accounts.admin import keep_in_log
 from accounts.models import User
 from billing import reversals
 from billing.credits import as_string
-from billing.errors import PaymentUnavailable, RequestRefused
+from billing.errors import PaymentUnavailable, RequestRefused, WrongCurrency
 from billing.models import Account, Order, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.reversals import Paid, Reversal
@@ -171,6 +171,9 @@ def _refunded(request: HttpRequest, order: Order, form: RefundForm) -> bool:
         messages.warning(
             request, "The money is refunded; its credits are taken back when Stripe tells of it."
         )
+        return True
+    except WrongCurrency as error:
+        messages.error(request, f"The money is refunded and no credits were taken back: {error}.")
         return True
     messages.success(request, _told(order, made))
     return True

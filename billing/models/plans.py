@@ -136,6 +136,7 @@ class Subscription(models.Model):
         CANCELED = "canceled"
 
     ENDED = (Status.CANCELED, Status.INCOMPLETE_EXPIRED)
+    PAID_UP = (Status.TRIALING, Status.ACTIVE)
     UNPAID = (Status.INCOMPLETE, Status.PAST_DUE, Status.UNPAID)
 
     user = models.ForeignKey(
@@ -165,10 +166,6 @@ class Subscription(models.Model):
         return self.stripe_id
 
     @property
-    def is_live(self) -> bool:
-        return self.status not in self.ENDED
-
-    @property
     def is_unpaid(self) -> bool:
         """Whether an invoice waits for the person."""
         return self.status in self.UNPAID
@@ -176,8 +173,9 @@ class Subscription(models.Model):
 
 class AutoTopUpQuerySet(models.QuerySet["AutoTopUp"]):
     def running(self) -> Self:
-        """Those that buy when their owner runs low."""
-        return self.filter(enabled=True, paused_because="").exclude(payment_method="")
+        """Those that buy when their owner, who may sign in, runs low."""
+        running = self.filter(enabled=True, paused_because="", user__is_active=True)
+        return running.exclude(payment_method="")
 
 
 class AutoTopUp(models.Model):
@@ -192,6 +190,7 @@ class AutoTopUp(models.Model):
         AUTHENTICATION_REQUIRED = "authentication_required", "the bank wants the payment confirmed"
         REFUSED = "refused", "the bank refused the payment"
         NOTHING_TO_BUY = "nothing_to_buy", "its pack is no longer on sale"
+        REVERSED = "reversed", "a payment was refunded or disputed"
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="auto_topup")
     enabled = models.BooleanField(default=False)
@@ -239,4 +238,5 @@ class AutoTopUp(models.Model):
             self.Pause.NO_CARD,
             self.Pause.AUTHENTICATION_REQUIRED,
             self.Pause.REFUSED,
+            self.Pause.REVERSED,
         }

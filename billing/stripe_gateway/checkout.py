@@ -36,7 +36,8 @@ class Session:
     @property
     def is_paid(self) -> bool:
         # A promotion code can take the whole price away: then nothing is owed and the goods are still due.
-        return self.payment_status in {"paid", "no_payment_required"}
+        # Of a session that is open or has expired, nothing was ordered.
+        return self.status == "complete" and self.payment_status in {"paid", "no_payment_required"}
 
 
 def create_checkout(

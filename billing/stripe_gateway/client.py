@@ -11,7 +11,7 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
-from billing.errors import PaymentRefused, PaymentUnavailable, RequestRefused
+from billing.errors import PaymentRefused, PaymentUnavailable, PermissionRefused, RequestRefused
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,8 @@ def _client_for(key: str, base: str, timeout: tuple[float, float]) -> stripe.Str
 def ask(call: Callable[[], T]) -> T:
     """Make one call of the API. Errors have a sentence for the person.
 
-    PaymentRefused: a bank said no. RequestRefused: Stripe did, and would again. Otherwise PaymentUnavailable: what was
+    PaymentRefused: a bank said no. RequestRefused: Stripe did, and would again; PermissionRefused: because our key may
+    not ask for it. Otherwise PaymentUnavailable: what was
     asked for may have been done all the same.
     """
     # It may take half a minute: meanwhile somebody else can use this thread's database connection.
@@ -67,15 +68,17 @@ def ask(call: Callable[[], T]) -> T:
             raise PaymentUnavailable(
                 "Stripe, which takes the payments, cannot be reached now. Nothing was charged; try again soon."
             ) from error
-        raise RequestRefused(
+        refused = PermissionRefused if error.http_status == HTTPStatus.FORBIDDEN else RequestRefused
+        raise refused(
             "Stripe, which takes the payments, did not accept this. Nothing was charged."
         ) from error
 
 
-def our_id(metadata: dict[str, Any] | None, kind: str) -> str:
+def our_id(metadata: object, kind: str) -> str:
     """The UUID that we put into an object's metadata as its `kind`; empty if we did not, whoever else did."""
+    named = metadata.get(kind) if isinstance(metadata, dict) else None
     try:
-        return str(uuid.UUID((metadata or {}).get(kind) or ""))
+        return str(uuid.UUID(named)) if isinstance(named, str) else ""
     except ValueError:
         return ""
 

@@ -11,6 +11,8 @@ from accounts.models import User
 from billing import fulfilment, ledger
 from billing.models import Account, Order, Pack, StripeEvent, Transfer
 from billing.stripe_gateway import Session
+from billing.stripe_gateway.checkout import session_in
+from billing.stripe_gateway.client import our_id
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing.conftest import Checkout, GoToCheckout
 from tests.stack import Stack
@@ -371,6 +373,21 @@ def test_a_session_for_nothing_left_to_pay_is_credited(alice: User, db: None) ->
     assert fulfilled is not None
     assert fulfilled.state == Order.State.PAID
     assert bought(alice) == STARTER
+
+
+@pytest.mark.parametrize("status", ["open", "expired"])
+def test_a_session_that_is_not_complete_is_not_paid(status: str) -> None:
+    for payment_status in ("paid", "no_payment_required"):
+        facts = {"id": "cs_1", "status": status, "payment_status": payment_status}
+        assert not session_in(facts).is_paid
+        assert session_in({**facts, "status": "complete"}).is_paid
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, "text", 5, [], {"order": 5}, {"order": ["x"]}, {"order": {}}, {"order": "x"}]
+)
+def test_metadata_of_another_shape_names_nothing_of_ours(metadata: object) -> None:
+    assert our_id(metadata, "order") == ""
 
 
 def test_a_payment_of_a_deleted_person_stays_in_the_books(

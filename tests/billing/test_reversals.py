@@ -1,19 +1,22 @@
 """Refunds and disputes take the credits back: once each, in proportion, in whatever order Stripe tells of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from accounts.models import User
-from billing import audit, ledger
+from billing import audit, ledger, reversals
+from billing.errors import WrongCurrency
 from billing.models import Order, StripeEvent, Transfer
 from billing.reversals import share
 from chatapp.local.demo_stripe.client import DemoStripe
 from chatapp.streaming.audit import RULES
 from tests.billing.books import CREDIT, close_turn, open_turn, wallet_of
 from tests.billing.conftest import GoToCheckout
+from tests.billing.test_fulfilment import foreign_session
 from tests.conftest import SignIn
 from tests.stack import Stack
 from tests.streaming.reading import refusal
@@ -243,15 +246,41 @@ def test_an_answer_under_way_goes_on_when_its_credits_are_taken(
     assert_books_are_right(alice)
 
 
-def test_a_refund_of_somebody_elses_payment_is_none_of_ours(
+def test_a_refund_of_a_payment_that_is_none_of_ours_is_ignored(demo_stripe: DemoStripe) -> None:
+    """Such as that of a Payment Link."""
+    session = foreign_session(demo_stripe)
+    demo_stripe.act(session["url"], "pay")
+    paid = demo_stripe.api("GET", f"/v1/checkout/sessions/{session['id']}")
+    demo_stripe.refund(str(paid["payment_intent"]))
+    demo_stripe.idle()
+    event = demo_stripe.deliveries("refund.created")[-1]["event"]
+    assert StripeEvent.objects.get(pk=event).outcome == StripeEvent.Outcome.IGNORED
+
+
+@pytest.mark.parametrize(
+    ("kind", "type"), [("refund", "refund.created"), ("dispute", "charge.dispute.created")]
+)
+def test_what_stripe_does_not_know_takes_nothing(
+    kind: str, type: str, bought: Bought, alice: User, demo_stripe: DemoStripe, stack: Stack
+) -> None:
+    stack.expect_tracebacks()  # the event that fails
+    facts = {"object": kind, "amount": 500, "currency": "usd", "payment_intent": bought.payment}
+    event = demo_stripe.emit(type, object={"id": f"{kind}_of_nobody", "status": "lost", **facts})
+    stack.wait_until(lambda: bool(demo_stripe.deliveries(type)), "the event is told of")
+    assert demo_stripe.deliveries(type)[-1]["status"] == 500
+    assert StripeEvent.objects.get(pk=event["id"]).outcome == StripeEvent.Outcome.FAILED
+    assert balance(alice) == WELCOME + BOUGHT
+    demo_stripe.reset()
+
+
+def test_money_of_another_currency_takes_nothing(
     bought: Bought, alice: User, demo_stripe: DemoStripe
 ) -> None:
-    event = demo_stripe.emit(
-        "refund.created",
-        object={"id": "re_of_nobody", "object": "refund", "amount": 5, "payment_intent": "pi_x"},
-    )
-    demo_stripe.idle()
-    assert StripeEvent.objects.get(pk=event["id"]).outcome == StripeEvent.Outcome.IGNORED
+    demo_stripe.faults(drop=True)
+    refund = demo_stripe.refund(bought.payment, amount=100)
+    news = reversals.ask_of_refund(refund["id"])
+    with pytest.raises(WrongCurrency, match=r"is in JPY and order .* in USD"), transaction.atomic():
+        reversals.apply(replace(news, reversal=replace(news.reversal, currency="jpy"), others=()))
     assert balance(alice) == WELCOME + BOUGHT
 
 

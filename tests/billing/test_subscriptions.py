@@ -614,6 +614,22 @@ def test_the_subscription_of_who_is_gone_is_ended(
     assert demo_stripe.api("GET", f"/v1/subscriptions/{stripe_id}")["status"] == "canceled"
 
 
+def test_who_may_not_sign_in_does_not_go_on_paying(
+    alice: User, bob: User, subscriber: SubscriberOf, plus: Plan, demo_stripe: DemoStripe
+) -> None:
+    paid_up, unpaid = subscriber(alice), subscriber(bob)
+    for person in (paid_up, unpaid):
+        person.subscribe(plus)
+    demo_stripe.renew(unpaid.subscription.stripe_id, outcome="failed")
+    demo_stripe.idle()
+    User.objects.filter(pk__in=[alice.pk, bob.pk]).update(is_active=False)
+    subscriptions.end_those_of_nobody()
+    subscriptions.end_those_of_nobody()
+    assert (paid_up.subscription.status, paid_up.subscription.cancel_at_period_end) == ("active", True)
+    assert paid_up.at_stripe()["cancel_at_period_end"] is True
+    assert unpaid.subscription.status == unpaid.at_stripe()["status"] == "canceled"
+
+
 # --- The outsider, and the books
 
 

@@ -1,7 +1,8 @@
 """Automatic top-ups: one payment when credits run low, whatever dies, and a pause when the bank says no."""
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -247,6 +248,14 @@ def test_a_pack_off_sale_pauses_it(saver: Saver) -> None:
         Pack.objects.filter(pk=pack.pk).update(on_sale=False)
 
 
+def test_who_may_not_sign_in_buys_nothing(saver: Saver) -> None:
+    saver.turn_on()
+    User.objects.filter(pk=saver.user.pk).update(is_active=False)
+    topups.consider_all()
+    topups.consider(saver.user.pk)
+    assert (saver.states, saver.charged()) == ([], 0)
+
+
 def test_beat_tops_up_who_has_nothing_left_to_spend(saver: Saver) -> None:
     saver.turn_on()
     topups.consider_all()
@@ -295,6 +304,40 @@ def test_a_refusal_pauses_it_until_it_is_paid_in_person(
     saver.spend_all()
     topups.consider(saver.user.pk)
     assert saver.states == ["failed", "paid"]
+
+
+@pytest.mark.parametrize("how", ["refund", "dispute"])
+def test_money_that_went_back_is_not_taken_again_while_the_person_is_away(saver: Saver, how: str) -> None:
+    def look() -> None:
+        topups.consider_all()
+        topups.consider(saver.user.pk)
+
+    def pay_in_person() -> None:
+        form = {"pack": Pack.objects.get(name="Starter").pk, "keep_card": "on"}
+        saver.stripe.act(saver.browser.post("/billing/checkout/", data=form).headers["location"], "pay")
+        saver.stripe.idle()
+
+    saver.turn_on()
+    look()
+    saver.spend_all()
+    for order in saver.user.orders.all():
+        getattr(saver.stripe, how)(order.stripe_payment_intent)
+    saver.stripe.idle()
+    look()
+    assert (saver.charged(), saver.available, saver.rule.paused_because) == (1, -1000, "reversed")
+    page = saver.browser.get("/billing/").text
+    assert "A payment of yours was refunded or disputed" in page
+    assert "Pay $5 at Stripe" in page
+    assert saver.ask().headers["location"].startswith(saver.stripe.url), (
+        "what is kept anew is paid for in person"
+    )
+
+    pay_in_person()
+    look()
+    assert (saver.charged(), saver.available, saver.rule.paused_because) == (1, -500, "")
+    pay_in_person()
+    look()
+    assert (saver.charged(), saver.available) == (2, 500)
 
 
 def test_a_failure_told_of_again_does_not_pause_what_goes_on(saver: Saver) -> None:
@@ -432,10 +475,14 @@ def test_a_refusal_whose_answer_was_lost_is_found_out(saver: Saver) -> None:
     assert saver.rule.paused_because == "authentication_required"
 
 
-def test_what_stripe_never_heard_of_is_not_asked_for_a_day_later(
-    saver: Saver, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ago", "pause", "is_active"),
+    [({"hours": 24}, "", True), ({"minutes": 3}, "reversed", True), ({"minutes": 3}, "", False)],
+)
+def test_what_stripe_never_heard_of_is_not_asked_for_when_nobody_expects_it_any_more(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch, ago: dict[str, int], pause: str, is_active: bool
 ) -> None:
-    """Stripe has forgotten the key by then, and would take the money although nobody expects it any more."""
+    """After a day Stripe has forgotten the key, and would take the money; or the rule has stopped meanwhile."""
     saver.turn_on()
 
     def away(*_: object) -> str:
@@ -445,9 +492,59 @@ def test_what_stripe_never_heard_of_is_not_asked_for_a_day_later(
         fault.setattr(payments, "charge_off_session", away)
         order = topups.consider(saver.user.pk)
     assert order
-    long_ago(order, hours=24)
+    long_ago(order, **ago)
+    AutoTopUp.objects.filter(user=saver.user).update(paused_because=pause)
+    User.objects.filter(pk=saver.user.pk).update(is_active=is_active)
     topups.finish_left_behind()
     assert (saver.states, saver.topups[0].failure, saver.charged()) == (["failed"], "abandoned", 0)
+    assert saver.rule.paused_because == (pause or "refused")
+
+
+def test_an_old_answer_that_the_bank_is_at_it_blocks_nothing(saver: Saver) -> None:
+    saver.turn_on()
+    saver.stripe.faults(drop=True)
+    saver.stripe.off_session("card_declined")
+    order = topups.consider(saver.user.pk)
+    assert order
+    failed = payments.retrieve_payment(order.stripe_payment_intent)
+    topups.settle_at_once(replace(failed, status="processing", failure=""))
+    assert saver.states == ["failed"]
+
+
+def test_a_bank_whose_answer_was_lost_is_asked_for_it(saver: Saver) -> None:
+    saver.turn_on()
+    saver.stripe.faults(drop=True)
+    saver.stripe.off_session("card_declined")
+    order = topups.consider(saver.user.pk)
+    assert order
+    Order.objects.filter(pk=order.pk).update(state="pending", failure="")
+    topups.finish_left_behind()
+    assert saver.states == ["pending"], "the bank has some time"
+    long_ago(order, hours=2)
+    topups.finish_left_behind()
+    assert saver.states == ["failed"]
+
+
+def test_one_who_cannot_be_topped_up_keeps_nobody_else_from_it(
+    saver: Saver,
+    bob: User,
+    sign_in: SignIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    saver.turn_on()
+    first = Saver(user=bob, browser=sign_in(bob), stripe=saver.stripe)
+    first.turn_on()
+    monkeypatch.setattr(AutoTopUp._meta, "ordering", ["-pk"])
+    decide = topups._decide
+
+    def broken(user: uuid.UUID) -> Order | None:
+        return decide(user) if user == saver.user.pk else 1 // 0  # type: ignore[return-value]
+
+    monkeypatch.setattr(topups, "_decide", broken)
+    topups.consider_all()
+    assert (first.available, saver.available) == (0, 500)
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_stripe_away_raises_nothing(saver: Saver) -> None:

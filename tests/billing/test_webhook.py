@@ -182,6 +182,12 @@ GARBAGE = {
     "without data": json.dumps(an_event(data=None)),
     "without an object": json.dumps(an_event(data={"object": None})),
     "about a list": json.dumps(an_event(data={"object": []})),
+    "about a session without an id": json.dumps(
+        an_event(type="checkout.session.completed", data={"object": {"object": "checkout.session"}})
+    ),
+    "about a refund without an id": json.dumps(
+        an_event(type="refund.created", data={"object": {"id": None, "object": "refund"}})
+    ),
     "without an id": json.dumps(an_event(id="")),
     "with an endless id": json.dumps(an_event(id="e" * 300)),
     "with an endless type": json.dumps(an_event(type="t" * 300)),
