@@ -135,17 +135,19 @@ export const api = {
   /**
    * Begins a turn, or joins the one of the same id.
    * @param {NewTurn} turn
+   * @param {AbortSignal} signal breaks the stream too
    * @returns {Promise<Response>} whose body is the stream of its events
    */
-  begin(turn) {
-    return request("turns", sending("POST", turn));
+  begin(turn, signal) {
+    return request("turns", { ...sending("POST", turn), signal });
   },
   /**
    * The events of a turn behind `after`, or all of them.
    * @param {string} id
    * @param {string | null} after
+   * @param {AbortSignal} signal breaks the stream too
    */
-  follow(id, after) {
-    return request(`turns/${id}/events${query({ after })}`);
+  follow(id, after, signal) {
+    return request(`turns/${id}/events${query({ after })}`, { signal });
   },
 };

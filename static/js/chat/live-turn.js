@@ -106,7 +106,7 @@ export class LiveTurn extends EventTarget {
     const failed = ending?.type === "error" ? ending : null;
     return {
       id: this.id,
-      state: done ? done.status : failed || refusal ? "failed" : "running",
+      state: done ? stateOf(done) : failed || refusal ? "failed" : "running",
       model: this.model,
       model_name: nameOf(this.model, models),
       served_by: done?.served_by ?? null,
@@ -140,4 +140,12 @@ export class LiveTurn extends EventTarget {
 function nameOf(model, models) {
   const known = models.flatMap((choice) => [choice, choice.fallback]).find((choice) => choice?.id === model);
   return known?.name ?? model;
+}
+
+/**
+ * Nobody has stopped an answer that was left alone for too long.
+ * @param {DoneEvent} done
+ */
+function stateOf({ status, stop_reason }) {
+  return status === "stopped" && stop_reason === "abandoned" ? "abandoned" : status;
 }

@@ -25,6 +25,21 @@ export function waitForNetwork(ms) {
   });
 }
 
+let network = new AbortController();
+addEventListener("offline", () => {
+  network.abort();
+  network = new AbortController();
+});
+
+/**
+ * For one connection, which is given up when the network goes: by itself it may take long to notice, also after the
+ * network is back.
+ * @returns {AbortSignal}
+ */
+export function whileOnline() {
+  return network.signal;
+}
+
 /**
  * Keeps the banner that says so.
  * @param {HTMLElement} banner

@@ -10,7 +10,7 @@
 import { Disconnected, followTurn } from "#lib/follow.js";
 import { api } from "#chat/api.js";
 import { LiveTurn } from "#chat/live-turn.js";
-import { waitForNetwork } from "#chat/network.js";
+import { waitForNetwork, whileOnline } from "#chat/network.js";
 
 export class Turns extends EventTarget {
   /** @type {Map<string, LiveTurn>} */
@@ -27,7 +27,7 @@ export class Turns extends EventTarget {
    */
   begin(body) {
     const live = new LiveTurn(body.id, body.conversation ?? null, body.model, true);
-    return this.#follow(live, () => api.begin(body));
+    return this.#follow(live, () => api.begin(body, whileOnline()));
   }
 
   /**
@@ -38,7 +38,7 @@ export class Turns extends EventTarget {
   join({ id, conversation, model }) {
     const known = this.#live.get(id);
     if (known) return known;
-    return this.#follow(new LiveTurn(id, conversation, model, false), () => api.follow(id, null));
+    return this.#follow(new LiveTurn(id, conversation, model, false), () => api.follow(id, null, whileOnline()));
   }
 
   /**
@@ -88,7 +88,7 @@ export class Turns extends EventTarget {
     try {
       const events = followTurn({
         begin,
-        resume: (after) => api.follow(live.id, after),
+        resume: (after) => api.follow(live.id, after, whileOnline()),
         wait: (ms, begun) => (begun ? waitForNetwork(ms) : pause(ms)),
         onConnection: (connected) => live.connection(connected),
       });
