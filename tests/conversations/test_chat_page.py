@@ -40,7 +40,7 @@ def test_the_page_begins_with_what_the_api_would_say(committed_db: None, alice: 
 
     me = api.get("me")
     assert given == {
-        "user": {"email": alice.email, "name": "Alice"},
+        "user": {"email": alice.email, "name": "Alice", "instructions": ""},
         "models": api.get("models")["items"],
         "conversation": api.get(f"conversations/{chat.pk}"),
         "messages": api.get(f"conversations/{chat.pk}/messages"),
