@@ -3,18 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
-import httpx2
 import pytest
-from anthropic import APIStatusError
 
 from billing.pricing import Usage
 from chatapp.local.demo_claude.client import DemoClaude
 from chatapp.streaming.providers import anthropic
 from chatapp.streaming.providers.anthropic import Claude
 from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
+from chatapp.streaming.providers.event_bytes import LONGEST_EVENT_BYTES, EventBytes
 
 PROMPT = Prompt("claude-sonnet-5-5", "Be brief.", (("user", "hello"),), 4096, False, "someone")
 THINKING = Prompt("claude-opus-5-5", "Be brief.", (("user", "hello"),), 4096, True, "someone")
@@ -70,11 +68,11 @@ async def test_usage_is_the_last_total_and_never_a_sum(demo: DemoClaude, claude:
 
 
 def test_totals_replace_what_was_known_and_keep_what_they_do_not_tell() -> None:
-    first = anthropic.input_usage(SimpleNamespace(input_tokens=10, cache_creation_input_tokens=9))
+    first = anthropic.input_usage({"input_tokens": 10, "cache_creation_input_tokens": 9})
 
     assert first == Usage(input_tokens=10, cache_write_5m_tokens=9)
-    assert anthropic.with_totals(first, SimpleNamespace(output_tokens=3)) == replace(first, output_tokens=3)
-    assert anthropic.with_totals(first, None) == first
+    assert anthropic.with_totals(first, {"output_tokens": 3}) == replace(first, output_tokens=3)
+    assert anthropic.with_totals(first, {}) == first
     assert anthropic.input_usage(None) == Usage()
 
 
@@ -152,10 +150,7 @@ async def test_the_provider_says_when_to_come_back(demo: DemoClaude, claude: Cla
 
 @pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "1e9", "soon"])
 def test_a_provider_that_names_no_sane_time_names_none(seconds: str) -> None:
-    request = httpx2.Request("POST", "http://claude.example")
-    response = httpx2.Response(429, headers={"retry-after": seconds}, request=request)
-
-    assert anthropic.told(APIStatusError("slow down", response=response, body=None)).retry_after is None
+    assert anthropic.told(429, "rate_limit_error", "", {"retry-after": seconds}, None).retry_after is None
 
 
 async def test_what_cannot_be_stored_does_not_come_in_as_a_reason(demo: DemoClaude, claude: Claude) -> None:
@@ -188,3 +183,29 @@ def test_a_prompt_is_never_longer_than_its_bound() -> None:
 
     assert prompt.bound_tokens >= len("日本".encode()) + len("ok") + len("s")
     assert Usage().prompt_tokens == 0
+
+
+# --- The bytes
+
+
+WIRE = b'event: a\ndata: {"x":\ndata:1}\n\n: nothing\n\nevent: b\n\ndata:  two\n\n\ndata: three\n\n'
+DATA = [b'{"x":\n1}', b" two", b"three"]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_events_are_the_same_however_their_bytes_are_cut(line_end: bytes, size: int) -> None:
+    wire = WIRE.replace(b"\n", line_end)
+    events = EventBytes()
+
+    found = [data for at in range(0, len(wire), size) for data in events.feed(wire[at : at + size])]
+    # A carriage return at the very end may be half of a line end.
+    assert found + events.feed(b"\n") == DATA
+
+
+def test_an_event_without_end_fills_no_memory() -> None:
+    events = EventBytes()
+    events.feed(b"data: ")
+
+    with pytest.raises(ValueError, match="without an end"):
+        events.feed(b"x" * LONGEST_EVENT_BYTES)

@@ -1,7 +1,9 @@
 """Claude, through Anthropic's own SDK over HTTP. The only importer of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anthropic
@@ -10,6 +12,7 @@ from django.conf import settings
 
 from billing.pricing import Usage
 from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
+from chatapp.streaming.providers.event_bytes import EventBytes
 from chatapp.streaming.providers.wire import (
     CUT,
     count,
@@ -45,48 +48,47 @@ class Claude:
         await self._client.close()
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        async with await self._connect(prompt) as events:
-            answer = Answer(request_id=printable(events.response.headers.get("request-id", "")))
-            iterator = aiter(events)
-            while True:
-                try:
-                    delta = answer.read(await anext(iterator))
-                except StopAsyncIteration:
-                    break
-                except anthropic.APIStatusError as error:
-                    raise told(error) from error
-                except CUT as error:
-                    raise ProviderError("provider_cut", reported=type(error).__name__) from error
-                except (ValueError, AttributeError, TypeError) as error:
-                    # Not JSON, or JSON without the fields of its type.
-                    reported = f"malformed event: {type(error).__name__}"
-                    raise ProviderError("provider_cut", reported=reported) from error
-                except anthropic.APIError as error:
-                    raise ProviderError("provider_cut", reported=type(error).__name__) from error
-                if delta is not None:
-                    yield delta
+        async with AsyncExitStack() as call:
+            response = await self._connect(prompt, call)
+            answer = Answer(request_id=printable(response.headers.get("request-id", "")))
+            events = EventBytes()
+            try:
+                async for chunk in response.iter_bytes():
+                    for data in events.feed(chunk):
+                        delta = answer.read(json.loads(data))
+                        if delta is not None:
+                            yield delta
+            except CUT as error:
+                raise ProviderError("provider_cut", reported=type(error).__name__) from error
+            except (ValueError, LookupError, AttributeError, TypeError) as error:
+                # Not JSON, or JSON without the fields of its type.
+                reported = f"malformed event: {type(error).__name__}"
+                raise ProviderError("provider_cut", reported=reported) from error
         yield answer.finish()
 
-    async def _connect(self, prompt: Prompt) -> anthropic.AsyncStream[Any]:
+    async def _connect(self, prompt: Prompt, call: AsyncExitStack) -> anthropic.AsyncAPIResponse[Any]:
+        """The response, its body still to come; leaving `call` closes it."""
         messages: Any = [{"role": role, "content": text} for role, text in prompt.messages]
         thinking: Any = (
             {"type": "adaptive", "display": "summarized"} if prompt.thinks else anthropic.NOT_GIVEN
         )
+        asking = self._client.messages.with_streaming_response.create(
+            model=prompt.model,
+            max_tokens=prompt.max_tokens,
+            system=prompt.system,
+            messages=messages,
+            # The next turn of this conversation reads all of this for a tenth or less of its price.
+            cache_control={"type": "ephemeral"} if prompt.goes_on else anthropic.omit,
+            metadata={"user_id": prompt.person},
+            thinking=thinking,
+            stream=True,
+        )
         try:
             async with asyncio.timeout(patience_seconds(prompt)):
-                return await self._client.messages.create(
-                    model=prompt.model,
-                    max_tokens=prompt.max_tokens,
-                    system=prompt.system,
-                    messages=messages,
-                    # The next turn of this conversation reads all of this for a tenth or less of its price.
-                    cache_control={"type": "ephemeral"} if prompt.goes_on else anthropic.omit,
-                    metadata={"user_id": prompt.person},
-                    thinking=thinking,
-                    stream=True,
-                )
+                return await call.enter_async_context(asking)
         except anthropic.APIStatusError as error:
-            raise told(error) from error
+            headers = error.response.headers
+            raise told(error.status_code, error.type, error.message, headers, error.request_id) from error
         except (anthropic.APIError, *CUT) as error:
             raise ProviderError("provider_unavailable", reported=type(error).__name__) from error
 
@@ -101,25 +103,34 @@ class Answer:
         self._counted = False
         self._stopped = False
 
-    def read(self, event: Any) -> Delta | None:
-        """What an event means to a reader, if anything; events of types we do not know mean nothing."""
-        match event.type:
+    def read(self, event: dict[str, Any]) -> Delta | None:
+        """What an event means to a reader, if anything; events of types we do not know mean nothing.
+
+        ProviderError if it tells of one; ValueError, LookupError, AttributeError or TypeError if it is malformed.
+        """
+        match event["type"]:
             case "content_block_delta":
-                match event.delta.type:
+                delta = event["delta"]
+                match delta["type"]:
                     case "text_delta":
-                        return Said(printable(event.delta.text))
+                        return Said(printable(delta["text"]))
                     case "thinking_delta":
-                        return Thought(printable(event.delta.thinking))
+                        return Thought(printable(delta["thinking"]))
             case "message_start":
-                self._usage = input_usage(getattr(event.message, "usage", None))
+                self._usage = input_usage(event["message"].get("usage"))
                 return Accepted(self._usage, self._request_id)
             case "message_delta":
-                if isinstance(event.delta.stop_reason, str):
-                    self._stop_reason = printable(event.delta.stop_reason)
-                self._usage = with_totals(self._usage, getattr(event, "usage", None))
-                self._counted |= getattr(getattr(event, "usage", None), "output_tokens", None) is not None
+                stop_reason = event["delta"].get("stop_reason")
+                if isinstance(stop_reason, str):
+                    self._stop_reason = printable(stop_reason)
+                usage = event.get("usage") or {}
+                self._usage = with_totals(self._usage, usage)
+                self._counted |= usage.get("output_tokens") is not None
             case "message_stop":
                 self._stopped = True
+            case "error":
+                error = event["error"]
+                raise told(200, error.get("type"), error.get("message"), {}, self._request_id)
         return None
 
     def finish(self) -> Finished:
@@ -129,12 +140,12 @@ class Answer:
         return Finished(self._stop_reason, self._usage, self._counted)
 
 
-def input_usage(reported: Any) -> Usage:
+def input_usage(reported: dict[str, Any] | None) -> Usage:
     """`message_start`: exact input and cache numbers; its output is a placeholder and is left out."""
+    reported = reported or {}
     written = _number(reported, "cache_creation_input_tokens", 0)
-    written_1h = min(
-        written, _number(getattr(reported, "cache_creation", None), "ephemeral_1h_input_tokens", 0)
-    )
+    kinds = reported.get("cache_creation") or {}
+    written_1h = min(written, _number(kinds, "ephemeral_1h_input_tokens", 0))
     return Usage(
         input_tokens=_number(reported, "input_tokens", 0),
         cache_read_tokens=_number(reported, "cache_read_input_tokens", 0),
@@ -143,7 +154,7 @@ def input_usage(reported: Any) -> Usage:
     )
 
 
-def with_totals(before: Usage, reported: Any) -> Usage:
+def with_totals(before: Usage, reported: dict[str, Any]) -> Usage:
     """`message_delta`: totals so far, which replace what was known and are never added to it.
 
     It may repeat the input and cache numbers, without the split of cache writes: what `message_start` gave as
@@ -161,34 +172,31 @@ def with_totals(before: Usage, reported: Any) -> Usage:
     )
 
 
-def _number(reported: Any, name: str, before: int) -> int:
+def _number(reported: dict[str, Any], name: str, before: int) -> int:
     """A count as reported, or as it was known before where nothing is reported."""
-    tokens = getattr(reported, name, None)
+    tokens = reported.get(name)
     return before if tokens is None else count(tokens)
 
 
-def told(error: anthropic.APIStatusError) -> ProviderError:
+def told(
+    status: int, said: Any, message: Any, headers: Mapping[str, str], request_id: str | None
+) -> ProviderError:
     """An error that Claude reported, by status before the stream or (status 200) by type within it."""
-    name = kind(error.type)
-    reported = f"{error.status_code} {name}"
-    log.warning("provider error", status=error.status_code, type=name, request_id=error.request_id)
-    match error.status_code, name:
+    error_type = kind(said)
+    reported = f"{status} {error_type}".strip()
+    log.warning("provider error", status=status, type=error_type, request_id=request_id)
+    wait = retry_after(headers)
+    match status, error_type:
         case (429, _) | (200, "rate_limit_error"):
-            return ProviderError(
-                "rate_limited", retry_after=retry_after(error.response.headers), reported=reported
-            )
+            return ProviderError("rate_limited", retry_after=wait, reported=reported)
         case (529, _) | (_, "overloaded_error"):
-            return ProviderError(
-                "overloaded", retry_after=retry_after(error.response.headers), reported=reported
-            )
+            return ProviderError("overloaded", retry_after=wait, reported=reported)
         case (413, _) | (_, "request_too_large"):
             return ProviderError("context_too_long", reported=reported)
-        case (400, _) if "prompt is too long" in str(error.message):
+        case (400, _) if "prompt is too long" in str(message):
             return ProviderError("context_too_long", reported=reported)
         case (200, "invalid_request_error" | "authentication_error" | "permission_error" | "not_found_error"):
             return ProviderError("provider_rejected", reported=reported)
         case (status, _) if 400 <= status < 500:
             return ProviderError("provider_rejected", reported=reported)
-    return ProviderError(
-        "provider_unavailable", retry_after=retry_after(error.response.headers), reported=reported
-    )
+    return ProviderError("provider_unavailable", retry_after=wait, reported=reported)

@@ -1,0 +1,34 @@
+"""Server-Sent Events taken out of bytes, as much of the WHATWG's rules as a provider's stream needs.
+
+The SDKs make an object of every event with all the fields that its type may have; that costs more than all else that
+happens to a word on its way to the reader.
+"""
+
+# No event of an answer is near it: a stream that ends no line fills no memory.
+LONGEST_EVENT_BYTES = 4 * 1024 * 1024
+
+
+class EventBytes:
+    """Gives the data of each event as soon as its bytes are complete."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of the events that `chunk` completes, in order; ValueError if one is beyond all measure."""
+        content = self._rest + chunk
+        half_line_end = b""
+        if b"\r" in content:
+            # A line feed that belongs to the last carriage return may come with the next chunk.
+            half_line_end = b"\r" if content.endswith(b"\r") else b""
+            content = content.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *events, rest = content.split(b"\n\n")
+        self._rest = rest + half_line_end
+        if len(self._rest) > LONGEST_EVENT_BYTES:
+            raise ValueError("an event without an end")
+        return [data for data in map(_data, events) if data]
+
+
+def _data(event: bytes) -> bytes:
+    lines = event.split(b"\n")
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
