@@ -43,8 +43,8 @@ class GrowingText:
         return "".join(reversed(taken))
 
     def whole(self) -> str:
-        self._pieces[:] = ["".join(self._pieces)]
-        return self._pieces[0]
+        """All of it; also from a database thread, while readers of the loop's thread look at the pieces."""
+        return "".join(self._pieces)
 
 
 class GrowingAnswer:

@@ -138,6 +138,21 @@ def test_a_growing_text_reads_like_the_whole(pieces: list[str], offset: int) -> 
     assert text.length == len("".join(pieces))
 
 
+def test_a_reader_loses_nothing_while_the_answer_is_being_stored() -> None:
+    """A database thread asks for the whole text at any moment, also while a reader walks over the pieces."""
+    text = GrowingText()
+
+    class Interrupted(str):
+        def __len__(self) -> int:
+            text.whole()
+            return super().__len__()
+
+    for piece in ("one ", "two ", "three"):
+        text.append(Interrupted(piece))
+
+    assert text.since(0) == "one two three"
+
+
 @given(st.text())
 def test_an_event_is_one_line_of_data_whatever_it_says(text: str) -> None:
     try:
