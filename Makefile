@@ -32,8 +32,8 @@ lint: install ## Formatter check, linter, type check, import contract, front-end
 	@$(VENV)/lint-imports
 	@$(NPM) run --silent check
 
-bench: install ## What it does per second, beside its peers: a table, and benchmarks/results/latest.json (ONLY=ledger)
-	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+bench: install ## How fast it is beside its peers: a table, and benchmarks/results/latest.json (ONLY=streams PEER=node)
+	@$(VENV)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(PEER),--peer $(PEER))
 
 crash: install ## Kill -9 anything while people chat and pay, then count every credit (KILLS=300)
 	@$(VENV)/python -m tests.crash --kills $(or $(KILLS),300)

@@ -44,7 +44,7 @@ class Size:
 
 
 FULL = Size(accounts=10_000, clients=8, rounds=5, seconds=5)
-QUICK = Size(accounts=20, clients=2, rounds=1, seconds=1)
+QUICK = Size(accounts=20, clients=1, rounds=1, seconds=0.1)
 
 
 def measure(servers: Servers, *, quick: bool) -> list[Row]:
@@ -112,20 +112,28 @@ def _pgbench(database: Database, script: Path, accounts: int, size: Size) -> flo
 # --- The accounts ----------------------------------------------------------------------------------------
 
 
-def open_accounts(database: Database, count: int) -> None:
-    """People with a wallet each, in which the operator has put a million credits; all rules switched on."""
+def open_accounts(database: Database, count: int, *, first: int = 0) -> None:
+    """People, numbered from `first`, with a wallet each, in which the operator has put a million credits.
+
+    All rules are switched on.
+    """
     database.execute(
         """
         INSERT INTO accounts_user (id, email, password, name, is_superuser, is_staff, is_active, date_joined)
         SELECT (%(prefix)s::text || %(first)s + n)::uuid, 'bench-' || n || '@example.org', '!', '',
             false, false, true, now()
-        FROM generate_series(0, %(count)s - 1) n
+        FROM generate_series(%(low)s::int, %(high)s::int) n
         """,
-        "INSERT INTO billing_account (kind, user_id, balance, held) SELECT 'wallet', id, 0, 0 FROM accounts_user",
+        """
+        INSERT INTO billing_account (kind, user_id, balance, held)
+        SELECT 'wallet', (%(prefix)s::text || %(first)s + n)::uuid, 0, 0
+        FROM generate_series(%(low)s::int, %(high)s::int) n
+        """,
         FILL,
         prefix=ID_PREFIX,
         first=FIRST_ID,
-        count=count,
+        low=first,
+        high=first + count - 1,
         balance=10**12,
     )
 

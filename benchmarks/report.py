@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 CLONE = Path(__file__).resolve().parent.parent
-PACKAGES = ("django", "psycopg", "psycopg-pool")
+PACKAGES = ("django", "psycopg", "psycopg-pool", "daphne", "twisted", "uvloop", "anthropic", "aiohttp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Target:
 class Row:
     """One figure: every sample of ours and of the peer's, in the order in which they were taken.
 
-    Without `peer` the target is one of the figure itself, in `unit`. `facts` are what a reader needs to judge it.
+    With `peer`, `target` is one of the ratio, and `limit` one of the figure itself, in `unit`; without, both are of the
+    figure. `facts` are what a reader needs to judge it.
     """
 
     figure: str
@@ -46,15 +47,24 @@ class Row:
     ours: Sequence[float]
     peer: Sequence[float] = ()
     peer_name: str = ""
+    limit: Target = Target()
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float | None:
-        return median(self.ours) / median(self.peer) if self.peer else None
+        beside = median(self.peer) if self.peer else 0
+        return median(self.ours) / beside if beside else None
 
     @property
     def met(self) -> bool:
-        return self.target.met_by(median(self.ours) if self.ratio is None else self.ratio)
+        ours = median(self.ours)
+        return self.target.met_by(ours if self.ratio is None else self.ratio) and self.limit.met_by(ours)
+
+    @property
+    def targets(self) -> str:
+        """As the table tells them."""
+        limit = f"{self.limit} {self.unit}".rstrip() if str(self.limit) else ""
+        return ", ".join(filter(None, [str(self.target), limit]))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -65,6 +75,7 @@ class Row:
             "peer_name": self.peer_name,
             "ratio": self.ratio,
             "target": asdict(self.target),
+            "limit": asdict(self.limit),
             "met": self.met,
             "samples": {"ours": list(self.ours), "peer": list(self.peer)},
             "facts": self.facts,
@@ -88,6 +99,11 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([aligned[0], "-" * max(map(len, aligned)), *aligned[1:]])
 
 
+def line(row: Row) -> str:
+    """A row by itself, for who waits for the table."""
+    return "  ".join(filter(None, _cells(row)))
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.figure,
@@ -95,7 +111,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(median(row.ours)),
         f"{_number(median(row.peer))} {row.peer_name}" if row.peer else "",
         f"{row.ratio:.2f}" if row.ratio is not None else "",
-        str(row.target),
+        row.targets,
         "met" if row.met else "MISSED",
     )
 
@@ -104,8 +120,10 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def write(file: Path, rows: dict[str, list[Row]], *, quick: bool, postgres: str) -> None:
-    """The whole run, with what it ran on."""
+def write(
+    file: Path, rows: dict[str, list[Row]], failed: dict[str, str], *, quick: bool, postgres: str
+) -> None:
+    """The whole run, with what it ran on; `failed` are the families without rows, each with its reason."""
     content = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
@@ -117,7 +135,8 @@ def write(file: Path, rows: dict[str, list[Row]], *, quick: bool, postgres: str)
             **{package: version(package) for package in PACKAGES},
         },
         "families": {family: [row.as_json() for row in of_family] for family, of_family in rows.items()},
-        "met": all(row.met for of_family in rows.values() for row in of_family),
+        "failed": failed,
+        "met": not failed and all(row.met for of_family in rows.values() for row in of_family),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

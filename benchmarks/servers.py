@@ -1,6 +1,6 @@
-"""A private PostgreSQL for one run, and databases in it.
+"""The servers of one run, databases in them, and programs that use them.
 
-It runs with PostgreSQL's own defaults, as durable as in production: every commit waits for the disk, for both sides
+PostgreSQL runs with its own defaults, as durable as in production: every commit waits for the disk, for both sides
 of a comparison. Everything lives in a temporary folder and is gone afterwards, also of a run that is killed.
 """
 
@@ -8,17 +8,33 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from chatapp.local.environment import without_settings
-from chatapp.local.postgres import ROLE, PostgresServer, temporary_folder
-from chatapp.local.process import CLONE, MARK, Mark, free_port, start_reaper
+from chatapp.local.postgres import DATABASE, ROLE, PostgresServer, temporary_folder
+from chatapp.local.process import (
+    CLONE,
+    MARK,
+    LocalError,
+    Mark,
+    Program,
+    free_ports,
+    last_lines,
+    start_reaper,
+)
+from chatapp.local.programs import Programs
+from chatapp.local.valkey import ValkeyServer
 
 START_SECONDS = 60.0
+# Whom the site believes to be: production answers to no other name.
+HOST = "localhost"
 
 
 class Database:
@@ -30,7 +46,7 @@ class Database:
         self.url = server.url.rpartition("/")[0] + "/" + name
         self.env = {**env, "DATABASE_URL": self.url}
 
-    def execute(self, *statements: LiteralString, **params: Any) -> list[tuple[Any, ...]]:
+    def execute(self, *statements: LiteralString | sql.Composed, **params: Any) -> list[tuple[Any, ...]]:
         """Run each in one session, each committed by itself; the rows of the last one."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.cursor()
@@ -72,52 +88,111 @@ class Database:
 
 
 class Servers:
-    """The servers of a run, as a context."""
+    """PostgreSQL and Valkey of a run, and what else it starts. `home` is a folder for its files."""
 
-    def __init__(self) -> None:
-        self.home = temporary_folder("chatapp-bench-")
-        self.mark = Mark.new(self.home)
-        self._reaper = start_reaper(self.mark, remove=self.home)
-        self.postgres = PostgresServer(self.home, mark=self.mark, port=free_port())
+    def __init__(
+        self,
+        *,
+        home: Path,
+        mark: Mark,
+        postgres: PostgresServer,
+        valkey: ValkeyServer,
+        template: str,
+        valkey_database: int = 0,
+    ) -> None:
+        """The servers are running. `template` is a database that has the migrations' rows and no others."""
+        self.home = home
+        self.mark = mark
+        self.postgres, self.valkey = postgres, valkey
+        self._template = template
         # As in production. Nothing of a developer's settings, so that two runs compare.
         self.env = {
             **without_settings(os.environ),
-            MARK: str(self.mark),
+            MARK: str(mark),
             "CHATAPP_ENV_FILES": "",
             "DJANGO_SETTINGS_MODULE": "chatapp.settings",
             "DEBUG": "false",
             "SECRET_KEY": "the secret of the benchmarks, which is none, but is long enough",
-            "ALLOWED_HOSTS": "localhost",
-            "REDIS_URL": "redis://127.0.0.1:1",  # nobody is there, and nobody asks
+            "ALLOWED_HOSTS": HOST,
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": f"{valkey.url.rpartition('/')[0]}/{valkey_database}",
             "ANTHROPIC_API_KEY": "sk-ant-of-the-benchmarks",
             "EMAIL_URL": "consolemail://",
             "DEFAULT_FROM_EMAIL": "bench@example.org",
+            "LOG_LEVEL": "WARNING",
         }
-
-    def __enter__(self) -> Self:
-        self.postgres.start()
-        deadline = time.monotonic() + START_SECONDS
-        while not self.postgres.ready():
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"PostgreSQL has not started in {START_SECONDS:g} s: see {self.postgres.log}"
-                )
-            time.sleep(0.02)
-        self._first = Database(self.postgres, "chatapp", self.env)
-        self._first.manage("migrate", "--verbosity", "0")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.postgres.stop()
-        self._reaper.communicate()
 
     def database(self, name: LiteralString) -> Database:
         """A new one, empty but for what the migrations make: the ledger forgets nothing, so nobody shares one."""
-        self._first.execute(f"CREATE DATABASE {name} TEMPLATE chatapp")
+        server = Database(self.postgres, "postgres", self.env)
+        server.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, self._template)))
+        )
         return Database(self.postgres, name, self.env)
+
+    def programs(self, env: Mapping[str, str]) -> Programs:
+        """Makes programs with `env`; what they print goes to a file of their name in `home`."""
+        return Programs(self.mark, env, self.log_of)
+
+    def log_of(self, name: str) -> Path:
+        return self.home / f"{name}.log"
 
     @property
     def postgres_version(self) -> str:
-        return str(self._first.execute("SHOW server_version")[0][0])
+        return str(Database(self.postgres, "postgres", self.env).execute("SHOW server_version")[0][0])
+
+
+@contextmanager
+def private_servers() -> Iterator[Servers]:
+    """Servers of their own in a temporary folder, which goes with them, also of a run that is killed."""
+    home = temporary_folder("chatapp-bench-")
+    mark = Mark.new(home)
+    reaper = start_reaper(mark, remove=home)
+    postgres_port, valkey_port = free_ports(2)
+    postgres = PostgresServer(home, mark=mark, port=postgres_port)
+    valkey = ValkeyServer(home, mark=mark, port=valkey_port)
+    try:
+        postgres.start()
+        valkey.start()
+        wait_until(postgres.ready, "PostgreSQL takes connections")
+        wait_until(valkey.ready, "Valkey answers")
+        servers = Servers(home=home, mark=mark, postgres=postgres, valkey=valkey, template=DATABASE)
+        Database(postgres, DATABASE, servers.env).manage("migrate", "--verbosity", "0")
+        yield servers
+    finally:
+        valkey.stop()
+        postgres.stop()
+        reaper.communicate()
+
+
+@contextmanager
+def running(program: Program, port: int, path: str = "/") -> Iterator[Program]:
+    """The program from when it answers at `path` on; LocalError, with the end of its log, if it never does."""
+    program.start()
+    try:
+        wait_until(lambda: _answers(program, port, path), f"{program.name} answers")
+        yield program
+    finally:
+        program.stop()
+
+
+def _answers(program: Program, port: int, path: str) -> bool:
+    if not program.running:
+        assert isinstance(program.output, Path)
+        raise LocalError(f"{program.name} {program.how_it_ended}:\n{last_lines(program.output)}")
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path, headers={"Host": HOST})
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise LocalError(f"waited {seconds:g} s in vain until {what}.")
+        time.sleep(0.02)

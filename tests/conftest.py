@@ -96,6 +96,8 @@ def django_db_setup(
     """The test database. pytest-django's own makes none for a run whose tests all use `committed_db`."""
     with django_db_blocker.unblock():
         configured = setup_databases(verbosity=0, interactive=False, aliases={"default"})
+        # For tests that want one of their own: later, this one is never without connections.
+        connection.creation.clone_test_db(suffix="untouched", verbosity=0)
     yield
     with django_db_blocker.unblock():
         teardown_databases(configured, verbosity=0)
