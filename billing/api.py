@@ -18,6 +18,8 @@ from billing.movements import KINDS, Filters
 from billing.pricing import Rates, rates
 from billing.statement import Line
 from billing.statement_form import EARLIEST_DAY, LATEST_DAY
+from billing.templatetags.credits import plain
+from billing.workings import rates_per_million
 
 router = Router(tags=["billing"])
 
@@ -34,7 +36,7 @@ class MeOut(Schema):
 
 
 class RatesOut(Schema):
-    """Credits per million tokens, markup included."""
+    """Credits per million tokens: with the markup where they are an offer, before it where `markup` stands beside."""
 
     input: str
     output: str
@@ -76,7 +78,12 @@ class ModelOut(Schema):
 
 
 class AnswerOut(Schema):
-    """What a charge was for. `conversation` is null once it has been deleted."""
+    """What a charge was for. `conversation` is null once it has been deleted.
+
+    The charge is the tokens of each class times `rates`, credits per million tokens, all of it times `markup`, and
+    `flat_fee`, rounded up to the sixth place, without what is `borne_by_house`: what went above the hold. `estimated`
+    says that the tokens were counted from the text.
+    """
 
     model: str
     model_name: str
@@ -86,6 +93,19 @@ class AnswerOut(Schema):
     output_tokens: int
     cache_read_input_tokens: int
     cache_creation_input_tokens: int
+    cache_creation_1h_input_tokens: int
+    rates: RatesOut
+    markup: str
+    flat_fee: str
+    borne_by_house: str
+    estimated: bool
+
+
+class PaymentOut(Schema):
+    """What was really paid, such as `"5.00"` of `"usd"`."""
+
+    amount: str
+    currency: str
 
 
 class FromExpiringOut(Schema):
@@ -112,6 +132,7 @@ class TransactionOut(Schema):
     turn: UUID | None
     order: UUID | None
     answer: AnswerOut | None
+    payment: PaymentOut | None
     from_expiring: list[FromExpiringOut]
     expires_at: datetime | None
     left: str | None
@@ -236,14 +257,18 @@ def _transaction_out(line: Line) -> TransactionOut:
         balance_after=as_string(line.balance_after),
         turn=line.turn,
         order=line.order,
-        answer=_answer_out(line.answer) if line.answer else None,
+        answer=_answer_out(line.answer, line) if line.answer else None,
+        payment=PaymentOut(amount=f"{line.payment.amount:f}", currency=line.payment.currency)
+        if line.payment
+        else None,
         from_expiring=[FromExpiringOut(amount=as_string(part.amount), of=part.of) for part in line.lot_parts],
         expires_at=line.expires_at,
         left=None if line.left is None else as_string(line.left),
     )
 
 
-def _answer_out(answer: Answer) -> AnswerOut:
+def _answer_out(answer: Answer, line: Line) -> AnswerOut:
+    rates = rates_per_million(answer)
     return AnswerOut(
         model=answer.model,
         model_name=answer.model_name,
@@ -253,4 +278,10 @@ def _answer_out(answer: Answer) -> AnswerOut:
         output_tokens=answer.usage.output_tokens,
         cache_read_input_tokens=answer.usage.cache_read_tokens,
         cache_creation_input_tokens=answer.cache_write_tokens,
+        cache_creation_1h_input_tokens=answer.usage.cache_write_1h_tokens,
+        rates=RatesOut(**{name: plain(getattr(rates, name)) for name in Rates.__dataclass_fields__}),
+        markup=plain(answer.price.markup),
+        flat_fee=f"{answer.price.flat_fee:.6f}",
+        borne_by_house=as_string(line.borne_by_house),
+        estimated=answer.estimated,
     )

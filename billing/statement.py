@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
-from billing import answers, workings
+from billing import answers, currencies, workings
 from billing.answers import Answer
 from billing.credits import to_credits
 from billing.models import Account, LotUse, Order, Transfer
@@ -27,10 +28,19 @@ class LotPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that was paid, after what a promotion code took from the price: with all places of its currency."""
+
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One movement as the wallet's owner sees it: `amount` is signed, amounts are in microcredits.
 
-    `left` is what remains of credits that came and can be used until `expires_at`. `answer` is what a charge was for.
+    `left` is what remains of credits that came and can be used until `expires_at`. `answer` is what a charge was for,
+    `payment` what a purchase was paid with.
     """
 
     id: int
@@ -46,6 +56,7 @@ class Line:
     left: int | None = None
     lot_parts: Sequence[LotPart] = ()
     answer: Answer | None = None
+    payment: Payment | None = None
 
     @property
     def reference(self) -> str:
@@ -85,6 +96,11 @@ class Line:
     def parts(self) -> list[workings.Part]:
         """How the price of an answer comes about."""
         return workings.parts(self.answer, -self.amount) if self.answer else []
+
+    @property
+    def borne_by_house(self) -> int:
+        """What of the price went above the hold and was not charged."""
+        return workings.borne_by_house(self.answer, -self.amount) if self.answer else 0
 
     @property
     def above_tier(self) -> int | None:
@@ -129,9 +145,17 @@ def lines(transfers: Sequence[Transfer], wallet: Account) -> list[Line]:
             left=transfer.lot.remaining if transfer.expires_at else None,
             lot_parts=uses.get(transfer.pk, ()),
             answer=told.get(transfer.hold_id) if transfer.hold_id else None,
+            payment=_payment(transfer),
         )
         for transfer in transfers
     ]
+
+
+def _payment(transfer: Transfer) -> Payment | None:
+    order = transfer.order
+    if order is None or transfer.kind != Kind.PURCHASE:
+        return None
+    return Payment(currencies.amount(order.paid_cents or 0, order.currency), order.currency)
 
 
 def _lot_uses(transfers: Iterable[Transfer]) -> dict[int, list[LotPart]]:

@@ -9,16 +9,25 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 
 from billing import movements, statement
+from billing.answers import Answer
 from billing.credits import as_string
 from billing.models import Account
 from billing.movements import Filters
 from billing.statement import Line
+from billing.templatetags.credits import plain
+from billing.workings import rates_per_million
 
 CHUNK = 1000
-# Added to at its end only: people's own programs read it.
+# Added to at its end only: people's own programs read it. Each charge can be worked out from its row: the tokens of
+# each class times their price per million, all of it times the markup, and the flat fee, rounded up to the sixth place,
+# without what the house has borne. Of the tokens written to the cache, those for an hour are told again.
 COLUMNS = [
     *("time", "what", "detail", "reference", "credits", "balance_after"),
     *("model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
+    *("kind", "paid", "currency", "cache_write_1h_tokens"),
+    *("input_credits_per_million", "output_credits_per_million", "cache_read_credits_per_million"),
+    *("cache_write_5m_credits_per_million", "cache_write_1h_credits_per_million"),
+    *("markup", "flat_fee", "borne_by_house", "estimated"),
 ]
 # A spreadsheet would run words that begin like this, and people name their own chats.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -61,6 +70,21 @@ def _row(line: Line) -> Iterator[str | int]:
         yield line.answer.cache_write_tokens
     else:
         yield from [""] * 5
+    yield line.kind
+    yield f"{line.payment.amount:f}" if line.payment else ""
+    yield line.payment.currency if line.payment else ""
+    yield from _price_of(line.answer, line) if line.answer else [""] * 10
+
+
+def _price_of(answer: Answer, line: Line) -> Iterator[str | int]:
+    rates = rates_per_million(answer)
+    yield answer.usage.cache_write_1h_tokens
+    for rate in (rates.input, rates.output, rates.cache_read, rates.cache_write_5m, rates.cache_write_1h):
+        yield plain(rate)
+    yield plain(answer.price.markup)
+    yield f"{answer.price.flat_fee:.6f}"
+    yield as_string(line.borne_by_house)
+    yield "yes" if answer.estimated else "no"
 
 
 def _inert(text: str) -> str:

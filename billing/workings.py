@@ -54,6 +54,17 @@ def parts(answer: Answer, charged: int) -> list[Part]:
     return found
 
 
+def borne_by_house(answer: Answer, charged: int) -> int:
+    """Microcredits of the price that were not charged, since no more was held."""
+    return pricing.charge(answer.usage, answer.price) - charged
+
+
+def rates_per_million(answer: Answer) -> pricing.Rates:
+    """Credits per million tokens that held for a prompt of this size, before the markup."""
+    # Microcredits per token are credits per million tokens.
+    return pricing.rates(answer.price, prompt_tokens=answer.usage.prompt_tokens)
+
+
 def above_tier(answer: Answer) -> int | None:
     """The size of prompt above which other prices hold, if this prompt was."""
     tier = answer.price.tier_tokens

@@ -18,13 +18,13 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWid
 
 from accounts.admin import keep_in_log
 from accounts.models import User
-from billing import reversals
+from billing import currencies, reversals
 from billing.credits import as_string
 from billing.errors import PaymentUnavailable, RequestRefused, WrongCurrency
 from billing.models import Account, Order, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.reversals import Paid, Reversal
-from billing.templatetags.credits import CURRENCIES_WITHOUT_CENTS, money
+from billing.templatetags.credits import money
 
 USED_BEFORE = "This form has made another refund before. Open the page anew for one more."
 
@@ -38,7 +38,7 @@ class RefundForm(forms.Form):
     amount = forms.DecimalField(
         label="Money",
         max_digits=12,
-        decimal_places=2,
+        decimal_places=3,
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any", "autofocus": True}),
     )
     reason = forms.CharField(
@@ -59,7 +59,8 @@ class RefundForm(forms.Form):
             raise ValidationError("A refund of nothing refunds nothing. Say how much goes back.")
         cents = _as_cents(amount, self.order)
         if cents is None:
-            raise ValidationError(f"{self.order.currency.upper()} has no smaller unit than 1.")
+            least = currencies.amount(1, self.order.currency)
+            raise ValidationError(f"{self.order.currency.upper()} has no smaller unit than {least}.")
         self.cents = cents
         return amount
 
@@ -98,7 +99,10 @@ def refund(request: HttpRequest, order: Order, site: UnfoldAdminSite) -> HttpRes
     paid, problem = _paid_for(order)
     form = RefundForm(
         request.POST or None,
-        initial={"key": uuid.uuid4(), "amount": _as_money(paid.left, order) if paid else None},
+        initial={
+            "key": uuid.uuid4(),
+            "amount": currencies.amount(paid.left, order.currency) if paid else None,
+        },
         order=order,
     )
     if paid and form.is_valid() and form.is_confirmed and _refunded(request, order, form):
@@ -202,11 +206,7 @@ def _wallet_of(order: Order) -> Account:
     return order.transfers.select_related("credit").get(kind=Transfer.Kind.PURCHASE).credit
 
 
-def _as_money(cents: int, order: Order) -> Decimal:
-    return Decimal(cents) if order.currency in CURRENCIES_WITHOUT_CENTS else Decimal(cents).scaleb(-2)
-
-
 def _as_cents(amount: Decimal, order: Order) -> int | None:
     """In the currency's smallest unit; None if it is finer than that."""
-    cents = amount if order.currency in CURRENCIES_WITHOUT_CENTS else amount.scaleb(2)
+    cents = amount.scaleb(currencies.places(order.currency))
     return int(cents) if cents == cents.to_integral_value() else None

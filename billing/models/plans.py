@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from billing.credits import to_credits, to_microcredits
+from billing.currencies import CODE, is_a_code
 from billing.models.shop import Pack
 
 # Stripe's shortest is 30 minutes. Short enough that a price that has changed is not sold for a day.
@@ -58,7 +59,9 @@ class Plan(models.Model):
         validators=[MinValueValidator(50)],
         help_text="For each period, in the currency's smallest unit. Stripe takes no less than 50.",
     )
-    currency = models.CharField(max_length=3, default="usd", help_text="ISO 4217 code, lower case")
+    currency = models.CharField(
+        max_length=3, default="usd", validators=[is_a_code], help_text="ISO 4217 code, lower case"
+    )
     interval = models.CharField("period", max_length=5, choices=Interval.choices, default=Interval.MONTH)
     credits_last = models.CharField(max_length=7, choices=Last.choices, default=Last.PERIOD)
     on_sale = models.BooleanField(default=True)
@@ -72,6 +75,7 @@ class Plan(models.Model):
             models.CheckConstraint(
                 condition=Q(credits__gt=0, price_cents__gt=0), name="plan_sells_something"
             ),
+            models.CheckConstraint(condition=Q(currency__regex=CODE), name="plan_has_a_currency"),
         ]
 
     def __str__(self) -> str:

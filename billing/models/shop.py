@@ -11,6 +11,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Now
 
 from billing.credits import to_credits
+from billing.currencies import CODE, is_a_code
 
 
 class Pack(models.Model):
@@ -27,7 +28,9 @@ class Pack(models.Model):
         validators=[MinValueValidator(50)],
         help_text="In the currency's smallest unit. Stripe takes no less than 50.",
     )
-    currency = models.CharField(max_length=3, default="usd", help_text="ISO 4217 code, lower case")
+    currency = models.CharField(
+        max_length=3, default="usd", validators=[is_a_code], help_text="ISO 4217 code, lower case"
+    )
     on_sale = models.BooleanField(default=True)
     position = models.PositiveSmallIntegerField(default=0, help_text="Packs are shown in this order.")
 
@@ -37,6 +40,7 @@ class Pack(models.Model):
             models.CheckConstraint(
                 condition=Q(credits__gt=0, price_cents__gt=0), name="pack_sells_something"
             ),
+            models.CheckConstraint(condition=Q(currency__regex=CODE), name="pack_has_a_currency"),
         ]
 
     def __str__(self) -> str:

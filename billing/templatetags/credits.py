@@ -5,6 +5,7 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decim
 
 from django import template
 
+from billing import currencies
 from billing.credits import MICROCREDITS_PER_CREDIT, as_string, to_credits
 from billing.models import Account, Transfer
 
@@ -12,7 +13,6 @@ register = template.Library()
 
 BAR_WIDTH = 84
 CURRENCY_SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
-CURRENCIES_WITHOUT_CENTS = {"jpy", "krw", "vnd", "clp"}
 ROUNDING = {"down": ROUND_FLOOR, "up": ROUND_CEILING, "nearest": ROUND_HALF_UP}
 
 
@@ -59,7 +59,7 @@ def for_tokens(per_million: Decimal, tokens: int) -> Decimal:
 @register.filter
 def money(cents: int, currency: str) -> str:
     """A price in a currency's smallest unit as "$10", "€9.99" or "12 CHF"."""
-    amount = Decimal(cents) if currency in CURRENCIES_WITHOUT_CENTS else Decimal(cents).scaleb(-2)
+    amount = currencies.amount(cents, currency)
     text = f"{amount.quantize(Decimal(1)) if amount == amount.to_integral_value() else amount:,f}"
     sign = CURRENCY_SIGNS.get(currency)
     return f"{sign}{text}" if sign else f"{text} {currency.upper()}"

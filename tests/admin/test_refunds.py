@@ -167,7 +167,7 @@ def test_what_was_spent_leaves_a_debt(
         ("5.01", "Stripe does not refund this"),
         ("0", "A refund of nothing refunds nothing."),
         ("-1", "A refund of nothing refunds nothing."),
-        ("1.005", "no more than 2 decimal places"),
+        ("1.005", "USD has no smaller unit than 0.01."),
         ("nan", "Enter a number."),
         ("", "This field is required."),
     ],

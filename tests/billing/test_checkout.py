@@ -7,6 +7,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.test import Client
 from pytest_django.fixtures import Settings
@@ -265,3 +267,12 @@ def test_a_key_that_may_not_make_customers_still_sells(
     checkout = go_to_checkout(alice)
     session = demo_stripe.api("GET", f"{SESSIONS}/{checkout.session}")
     assert (session["customer"], session["customer_email"]) == (None, alice.email)
+
+
+@pytest.mark.parametrize("currency", ["USD", "us", "", "u$d"])
+def test_a_currency_is_three_small_letters(currency: str, db: None) -> None:
+    pack = Pack(name="Odd", credits=1, price_cents=100, currency=currency)
+    with pytest.raises(ValidationError, match="currency"):
+        pack.full_clean()
+    with pytest.raises(IntegrityError, match="pack_has_a_currency"), transaction.atomic():
+        pack.save()

@@ -5,7 +5,7 @@ import io
 import re
 import uuid
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal, localcontext
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +31,7 @@ from tests.conftest import SignIn
 
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
 EVERYTHING = Filters()
+RATES = ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"]
 
 
 def lines(user: User, filters: Filters = EVERYTHING, *, limit: int = 100) -> list[Line]:
@@ -400,11 +401,16 @@ def test_the_file_is_exact(alice: User) -> None:
     paid = bought(alice)
     used = ["1000", "500", "7", "23"]
     head, *rows = written(alice)
-    assert head == [
+    assert head[:11] == [
         *("time", "what", "detail", "reference", "credits", "balance_after"),
         *("model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
     ]
-    assert [row[1:] for row in rows] == [
+    assert [row[11:14] for row in rows] == [
+        ["purchase", "1.00", "usd"],
+        ["charge", "", ""],
+        ["signup", "", ""],
+    ]
+    assert [row[1:11] for row in rows] == [
         ["Credits bought", "Paid $1 through Stripe", str(paid.pk), "500.000000", "599.293730", *[""] * 5],
         ["Answer", "Sonnet 5.5 in “Bread”", str(turn), "-0.706270", "99.293730", SONNET, *used],
         ["Welcome credits", "A gift to begin with", "", "100.000000", "100.000000", *[""] * 5],
@@ -428,6 +434,56 @@ def test_the_file_adds_up(alice: User) -> None:
         balance += Decimal(row[4])
         assert balance == Decimal(row[5])
     assert balance * CREDIT == wallet_of(alice).balance
+
+
+def recomputed(told: dict[str, Any], rates: dict[str, str]) -> Decimal:
+    """What an answer costs, from nothing but what is told of it, in credits."""
+    for_an_hour = int(told["cache_write_1h_tokens"])
+    tokens = {
+        "input": int(told["input_tokens"]),
+        "output": int(told["output_tokens"]),
+        "cache_read": int(told["cache_read_tokens"]),
+        "cache_write_5m": int(told["cache_write_tokens"]) - for_an_hour,
+        "cache_write_1h": for_an_hour,
+    }
+    exact = sum(count * Decimal(rates[name]) for name, count in tokens.items()) / 1_000_000
+    with localcontext(prec=50):
+        price = exact * Decimal(told["markup"]) + Decimal(told["flat_fee"])
+        return price.quantize(Decimal("0.000001"), ROUND_CEILING) - Decimal(told["borne_by_house"])
+
+
+def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(
+    committed_db: None, alice: User, sign_in: SignIn
+) -> None:
+    """A second opinion on each line: with markup, fee and tier, writes for an hour, and a price that has changed."""
+    give(alice, 1_000 * CREDIT)
+    tier = price_of(HAIKU).tier_tokens or 0
+    with transaction.atomic():
+        for usage, changes in WORKINGS:
+            answered(alice, usage=usage, model=HAIKU, price=price_of(HAIKU, **changes))
+        answered(
+            alice, usage=Usage(tier, 7, 1, 2, 3), model=HAIKU, price=price_of(HAIKU, markup=Decimal("1.3"))
+        )
+        answered(alice, held=500_000)  # of 700,000
+        answered(alice, usage=Usage(10, 7), estimated=True)
+    head, *rows = written(alice, Filters(kind="charge"))
+    found = [dict(zip(head, row, strict=True)) for row in rows]
+    for row in found:
+        rates = {name: row[f"{name}_credits_per_million"] for name in RATES}
+        assert recomputed(row, rates) == -Decimal(row["credits"])
+    assert [row["borne_by_house"] for row in found][:2] == ["0.000000", "0.200000"]
+    assert [row["estimated"] for row in found][:2] == ["yes", "no"]
+
+    items = sign_in(alice).get("/api/v1/transactions", params={"kind": "charge"}).json()["items"]
+    assert len(items) == len(found)
+    for item in items:
+        told = item["answer"]
+        same = {
+            "cache_read_tokens": told["cache_read_input_tokens"],
+            "cache_write_tokens": told["cache_creation_input_tokens"],
+            "cache_write_1h_tokens": told["cache_creation_1h_input_tokens"],
+        }
+        assert recomputed(told | same, told["rates"]) == -Decimal(item["amount"])
 
 
 def test_the_file_has_the_lines_of_its_filters(alice: User) -> None:
@@ -477,6 +533,18 @@ def test_the_api_tells_the_same_in_the_same_words(committed_db: None, alice: Use
         "output_tokens": 500,
         "cache_read_input_tokens": 0,
         "cache_creation_input_tokens": 0,
+        "cache_creation_1h_input_tokens": 0,
+        "rates": {
+            "input": "200",
+            "output": "1000",
+            "cache_read": "10",
+            "cache_write_5m": "250",
+            "cache_write_1h": "400",
+        },
+        "markup": "1",
+        "flat_fee": "0.000000",
+        "borne_by_house": "0.000000",
+        "estimated": False,
     }
     assert charge["from_expiring"] == [{"amount": "0.300000", "of": "promotional credits (A gift)"}]
     assert (given["answer"], given["left"], given["expires_at"][-1]) == (None, "0.000000", "Z")
