@@ -86,6 +86,28 @@ async def test_who_has_seen_the_end_is_told_it_again_and_nothing_else(live: Live
     assert [one.event for one in again] == [DONE]
 
 
+async def test_readers_see_no_more_than_what_is_safe(live: LiveTurn) -> None:
+    live.keeper = lambda _: None  # whoever keeps the text has not written it yet
+    events = live.follow(None)
+    await anext(events)
+    live.think("Hm 🤔")
+    live.say("Hello")
+    safe = live.cursor
+    live.say(", and what nobody keeps yet")
+
+    waiting = asyncio.create_task(anext(events))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    live.tell(safe)
+
+    seen = [await waiting, await anext(events)]
+    assert [one and one.event for one in seen] == [Thinking("Hm 🤔"), Text("Hello")]
+    live.end(DONE)
+    rest = [sent async for sent in events if sent]
+    assert said(rest) == ", and what nobody keeps yet"
+    assert rest[-1].id == "4.32.end"
+
+
 async def test_a_turn_that_nobody_reads_is_left(live: LiveTurn, settings: pytest.FixtureRequest) -> None:
     settings.TURN_RECONNECT_SECONDS = 0.01  # type: ignore[attr-defined]
     closed = asyncio.Event()

@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { LiveTurn } from "#chat/live-turn.js";
+
+const MODELS = [{ id: "sonnet", name: "Sonnet", fallback: { id: "gpt", name: "GPT" } }];
+
+/** @param {object} done what it ends with */
+function ended(done) {
+  const live = new LiveTurn("t", "c", "sonnet", true);
+  live.take({ type: "done", status: "completed", stop_reason: "end_turn", served_by: "sonnet", ...done });
+  return live.toTurn(MODELS);
+}
+
+test("who answered instead of the chosen model is named at once", () => {
+  const { model_name, served_by, served_by_name } = ended({ served_by: "gpt" });
+  assert.deepEqual([model_name, served_by, served_by_name], ["Sonnet", "gpt", "GPT"]);
+});
+
+test("an answer that was left alone is not called stopped", () => {
+  assert.equal(ended({ status: "stopped", stop_reason: "abandoned" }).state, "abandoned");
+  assert.equal(ended({ status: "stopped", stop_reason: "stopped" }).state, "stopped");
+  assert.equal(ended({}).state, "completed");
+});
