@@ -66,7 +66,9 @@ class GrowingAnswer:
 
     def tell(self, until: Cursor | None = None) -> None:
         """Let readers have everything, or what stands before `until`."""
-        self._told = until or self.cursor
+        until = until or self.cursor
+        # What they know already stays told, whatever becomes of it where it is kept.
+        self._told = Cursor(max(self._told.thinking, until.thinking), max(self._told.text, until.text))
         self._wake()
 
     def end(self, ending: Ending) -> None:

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 5
 # Between two writes of the journal, and so the longest that readers wait for what is safe only then.
 FLUSH_SECONDS = 0.02
+# Longer they do not wait for a Valkey that is slow: what was sent to it is on its way, whatever becomes of us.
+PATIENCE_SECONDS = 0.03
 WATCH_SECONDS = 1
 # A stop that Valkey does not bring is looked for in the database so often.
 LOOK_SECONDS = 0.3
@@ -85,8 +87,13 @@ async def write() -> None:
             _growth.clear()
             turns = [_written[turn_id] for turn_id in _grown if turn_id in _written]
             _grown.clear()
+            flushing = asyncio.ensure_future(journal.flush(turns))
+            await asyncio.wait({flushing}, timeout=PATIENCE_SECONDS)
+            if not flushing.done():
+                _well = False
+                _tell_all()
             try:
-                await journal.flush(turns)
+                await flushing
             except journal.AWAY as error:
                 log.warning("journal away", error=type(error).__name__)
                 _well = False
@@ -105,8 +112,7 @@ async def write() -> None:
                 await asyncio.sleep(FLUSH_SECONDS)
     finally:
         _well = False
-        for turn in live.here.values():
-            turn.tell()
+        _tell_all()
 
 
 async def watch() -> None:
@@ -152,6 +158,11 @@ def _note_growth(turn: live.LiveTurn) -> None:
         turn.tell()
     _grown.add(turn.id)
     _growth.set()
+
+
+def _tell_all() -> None:
+    for turn in live.here.values():
+        turn.tell()
 
 
 def _running() -> list[UUID]:
