@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from billing.credits import CREDITS_PER_USD, to_microcredits
-from billing.customers import customer_of
-from billing.errors import RequestRefused
+from billing.customers import customer_of, forget
+from billing.errors import CustomerForgotten, RequestRefused
 from billing.models import Customer, Order, Pack
 from billing.stripe_gateway import create_checkout
 
@@ -82,13 +82,19 @@ def open_checkout(
     what they pay with for automatic top-ups.
     """
     order = _order(user, purchase, order_id, keeps_card)
-    session_id, url = create_checkout(
-        order,
-        customer=_customer(user, keeps_card),
-        email=user.email,
-        success_url=success_url,
-        cancel_url=cancel_url,
-    )
+
+    def create(customer: Customer | None) -> tuple[str, str]:
+        return create_checkout(
+            order, customer=customer, email=user.email, success_url=success_url, cancel_url=cancel_url
+        )
+
+    customer = _customer(user, keeps_card)
+    try:
+        session_id, url = create(customer)
+    except CustomerForgotten:
+        if customer is not None:
+            forget(customer.stripe_id)
+        session_id, url = create(_customer(user, keeps_card))
     Order.objects.filter(pk=order.pk, stripe_session=None).update(stripe_session=session_id)
     return url
 

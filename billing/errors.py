@@ -49,6 +49,10 @@ class PermissionRefused(RequestRefused):
     """Our key may not read or do at Stripe what was asked."""
 
 
+class CustomerForgotten(RequestRefused):
+    """Stripe does not know the customer any more: somebody deleted them there."""
+
+
 class PaymentRefused(BillingError):
     """A bank did not let a payment through; `reason` is Stripe's word for why, `payment` Stripe's id of it, if any."""
 

@@ -49,6 +49,11 @@ def topup_failed(user: User, order: Order, reason: str) -> None:
     _owe(Mail.Kind.TOPUP_FAILED, user, key=f"topup_failed:{order.pk}", order=order, facts={"reason": reason})
 
 
+def topup_stopped(user: User, *, customer: str) -> None:
+    """Owe `user` the news that no card is kept for their automatic top-ups any more, since Stripe forgot `customer`."""
+    _owe(Mail.Kind.TOPUP_STOPPED, user, key=f"topup_stopped:{customer}", facts={})
+
+
 def plan_unpaid(subscription: Subscription, *, attempt: str) -> None:
     """Owe a subscriber the news that a period of their plan could not be paid; `attempt` names the try that failed."""
     if subscription.user is not None:

@@ -19,7 +19,7 @@ from accounts.models import User
 from billing import fulfilment, ledger, mails, stripe_gateway
 from billing.away import each_by_itself
 from billing.checkout import SAME_CLICK
-from billing.customers import customer_of
+from billing.customers import with_customer
 from billing.errors import PaymentRefused, PaymentUnavailable, RequestRefused, SubscriptionRefused
 from billing.models import Account, Customer, Order, Plan, PlanCheckout, Subscription
 from billing.models.plans import CHECKOUT_LASTS
@@ -43,8 +43,13 @@ def subscribe(*, user: User, plan: Plan, success_url: str, cancel_url: str) -> s
 
     Whatever page they had opened for it before is closed first, so that only one can be paid.
     """
-    customer = customer_of(user)
     known_at_stripe(plan)
+    return with_customer(
+        user, lambda customer: _page_for(customer, user, plan, success_url=success_url, cancel_url=cancel_url)
+    )
+
+
+def _page_for(customer: Customer, user: User, plan: Plan, *, success_url: str, cancel_url: str) -> str:
     while True:
         if of(user):
             raise SubscriptionRefused("You have a subscription: change its plan instead.")

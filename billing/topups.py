@@ -13,10 +13,10 @@ from django.db.models import F, Q, Sum
 from django.db.models.functions import Now, TruncMonth
 
 from accounts.models import User
-from billing import fulfilment, ledger, mails
+from billing import customers, fulfilment, ledger, mails
 from billing.away import each_by_itself
 from billing.checkout import Purchase
-from billing.errors import PaymentRefused, PaymentUnavailable, RequestRefused
+from billing.errors import CustomerForgotten, PaymentRefused, PaymentUnavailable, RequestRefused
 from billing.models import AutoTopUp, Customer, Order
 from billing.stripe_gateway import payments
 from billing.stripe_gateway.payments import Payment
@@ -29,6 +29,8 @@ LEFT_BEHIND_AFTER = timedelta(minutes=2)
 BANK_ANSWERS_WITHIN = timedelta(hours=1)
 # Stripe remembers a key for a day. Asked with it later, it could take the money twice.
 KEY_LASTS = timedelta(hours=23)
+# Why an order failed that nobody could pay any more.
+NO_CARD = "no_card"
 
 
 def keep(
@@ -134,8 +136,8 @@ def spent_this_month(user: User) -> int:
 
 def _pay(order: Order) -> Order:
     """Ask Stripe for the money of a stored order, and do what it answers. An order it does not answer stays open."""
+    customer = Customer.objects.get(user=order.user)
     try:
-        customer = Customer.objects.get(user=order.user)
         try:
             payment = payments.charge_off_session(order, customer)
         except PaymentRefused as refusal:
@@ -143,6 +145,8 @@ def _pay(order: Order) -> Order:
                 return _give_up(order, refusal.reason)
             payment = refusal.payment
         settle_at_once(payments.retrieve_payment(payment))
+    except CustomerForgotten:
+        return _without_customer(order, customer)
     except RequestRefused:
         # Such as a card that is no longer there.
         return _give_up(order, "request_refused")
@@ -186,6 +190,12 @@ def _give_up(order: Order, failure: str) -> Order:
     return order
 
 
+def _without_customer(order: Order, customer: Customer) -> Order:
+    """Stripe has deleted who was to pay, and the card with them. That is what the person is told."""
+    customers.forget(customer.stripe_id)
+    return _give_up(order, NO_CARD)
+
+
 def _stop_after(order: Order) -> None:
     """Stop the rule whose order has failed."""
     wants_its_person = order.failure == "authentication_required"
@@ -198,7 +208,7 @@ def _stop_after(order: Order) -> None:
         and rule.paused_because != AutoTopUp.Pause.REVERSED
     ):
         _pause(rule, pause)
-    if order.user is not None:
+    if order.user is not None and order.failure != NO_CARD:
         mails.topup_failed(order.user, order, order.failure)
 
 
@@ -239,7 +249,13 @@ def _finish_if_stripe_answers(order: Order) -> None:
 
 def _finish(order: Order) -> None:
     customer = Customer.objects.filter(user=order.user_id).first() if order.user_id else None
-    if payment := _payment_of(order, customer):
+    try:
+        payment = _payment_of(order, customer)
+    except CustomerForgotten:
+        if customer:
+            _without_customer(order, customer)
+        return
+    if payment:
         settle_at_once(payment)
     elif customer and _may_still_be_asked(order):
         _pay(order)

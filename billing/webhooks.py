@@ -74,6 +74,11 @@ def card_removed(event: Event) -> Effect:
     return lambda: gone and customers.card_is_gone(event.object_id)
 
 
+def customer_deleted(event: Event) -> Effect:
+    """Somebody deleted a person's customer in Stripe's dashboard."""
+    return lambda: customers.forget(event.object_id)
+
+
 def refund_changed(event: Event) -> Effect:
     """A refund was begun, went through or failed: which of them, the refund itself says."""
     news = reversals.told_of_refund(event)
@@ -97,6 +102,7 @@ HANDLERS: dict[str, Handler] = {
     "checkout.session.async_payment_succeeded": session_changed,
     "checkout.session.async_payment_failed": bank_refused,
     "checkout.session.expired": session_changed,
+    "customer.deleted": customer_deleted,
     "customer.subscription.created": subscription_changed,
     "customer.subscription.updated": subscription_changed,
     "customer.subscription.deleted": subscription_changed,

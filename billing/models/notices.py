@@ -60,8 +60,10 @@ class Mail(models.Model):
         RECEIPT = "receipt"
         LOW_BALANCE = "low_balance"
         TOPUP_FAILED = "topup_failed"
+        TOPUP_STOPPED = "topup_stopped"
         PLAN_UNPAID = "plan_unpaid"
         DEBT = "debt"
+        DISCREPANCIES = "discrepancies"
 
     key = models.CharField(max_length=200, unique=True)
     kind = models.CharField(max_length=16, choices=Kind.choices)

@@ -27,6 +27,9 @@ class Customer(models.Model):
     )
     stripe_id = models.CharField(max_length=255, unique=True)
     email = models.EmailField("e-mail address at Stripe", blank=True)
+    is_forgotten = models.BooleanField(
+        default=False, help_text="Whether Stripe has deleted it: the next payment makes another."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:

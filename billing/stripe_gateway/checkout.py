@@ -47,8 +47,8 @@ def create_checkout(
 
     Without a `customer` the page is filled in with `email`.
 
-    Asking again for the same order, at once or after a lost answer, gives the same session. `success_url` is
-    sent with `{CHECKOUT_SESSION_ID}` in it, which Stripe fills in.
+    Asking again for the same order and customer, at once or after a lost answer, gives the same session. `success_url`
+    is sent with `{CHECKOUT_SESSION_ID}` in it, which Stripe fills in.
     """
     order_id = str(order.id)
     # Refunds and disputes are told of payments, not of sessions: this leads them back to the order.
@@ -79,7 +79,7 @@ def create_checkout(
         "cancel_url": cancel_url,
         "expires_at": int((order.created_at + CHECKOUT_LASTS).timestamp()),
     }
-    return _open(params, key=f"checkout:{order_id}")
+    return _open(params, key=f"checkout:{order_id}:{customer.stripe_id if customer else ''}")
 
 
 def create_plan_checkout(
@@ -100,7 +100,7 @@ def create_plan_checkout(
         "cancel_url": cancel_url,
         "expires_at": int((visit.created_at + CHECKOUT_LASTS).timestamp()),
     }
-    return _open(params, key=f"subscribe:{visit_id}")
+    return _open(params, key=f"subscribe:{visit_id}:{customer.stripe_id}")
 
 
 def expire_session(session_id: str) -> None:

@@ -11,7 +11,13 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
-from billing.errors import PaymentRefused, PaymentUnavailable, PermissionRefused, RequestRefused
+from billing.errors import (
+    CustomerForgotten,
+    PaymentRefused,
+    PaymentUnavailable,
+    PermissionRefused,
+    RequestRefused,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +49,7 @@ def ask(call: Callable[[], T]) -> T:
     """Make one call of the API. Errors have a sentence for the person.
 
     PaymentRefused: a bank said no. RequestRefused: Stripe did, and would again; PermissionRefused: because our key may
-    not ask for it. Otherwise PaymentUnavailable: what was
+    not ask for it; CustomerForgotten: because it has deleted the customer. Otherwise PaymentUnavailable: what was
     asked for may have been done all the same.
     """
     # It may take half a minute: meanwhile somebody else can use this thread's database connection.
@@ -69,6 +75,7 @@ def ask(call: Callable[[], T]) -> T:
                 "Stripe, which takes the payments, cannot be reached now. Nothing was charged; try again soon."
             ) from error
         refused = PermissionRefused if error.http_status == HTTPStatus.FORBIDDEN else RequestRefused
+        refused = CustomerForgotten if _is_of_customer(error) else refused
         raise refused(
             "Stripe, which takes the payments, did not accept this. Nothing was charged."
         ) from error
@@ -81,6 +88,11 @@ def our_id(metadata: object, kind: str) -> str:
         return str(uuid.UUID(named)) if isinstance(named, str) else ""
     except ValueError:
         return ""
+
+
+def _is_of_customer(error: stripe.StripeError) -> bool:
+    """Whether what Stripe does not have is the customer that we named."""
+    return error.code == "resource_missing" and "No such customer" in str(error.user_message)
 
 
 def _payment_in(error: stripe.CardError) -> str:

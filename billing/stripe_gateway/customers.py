@@ -6,13 +6,15 @@ from typing import Any
 from billing.stripe_gateway.client import ask, client
 
 
-def create_customer(user_id: uuid.UUID) -> str:
+def create_customer(user_id: uuid.UUID, *, after: str = "") -> str:
     """Stripe's id of a new customer; the same for the same person, also after a lost answer.
 
-    Nothing else is sent, so that asking again is the same question whatever has changed about the person meanwhile.
+    `after` is the one before, if Stripe has deleted it: for a day it would answer with that again. Nothing else is
+    sent, so that asking again is the same question whatever has changed about the person meanwhile.
     """
     params: Any = {"metadata": {"user": str(user_id)}}
-    return ask(lambda: client().v1.customers.create(params, {"idempotency_key": f"customer:{user_id}"})).id
+    key = f"customer:{user_id}:{after}" if after else f"customer:{user_id}"
+    return ask(lambda: client().v1.customers.create(params, {"idempotency_key": key})).id
 
 
 def update_email(customer_id: str, email: str) -> None:

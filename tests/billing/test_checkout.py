@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 from accounts.models import User
 from billing.checkout import Purchase, open_checkout
 from billing.errors import PaymentUnavailable
-from billing.models import Order, Pack
+from billing.models import Customer, Order, Pack
 from billing.stripe_gateway import client as stripe_client
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing.conftest import GoToCheckout
@@ -65,7 +65,8 @@ def test_the_order_is_the_idempotency_key(
 ) -> None:
     checkout = go_to_checkout(alice)
     (request,) = demo_stripe.requests(SESSIONS)
-    assert request["idempotency_key"] == f"checkout:{checkout.order.pk}"
+    customer = Customer.objects.get(user=alice).stripe_id
+    assert request["idempotency_key"] == f"checkout:{checkout.order.pk}:{customer}"
 
 
 def test_a_double_click_opens_one_checkout(

@@ -1,14 +1,20 @@
 """One customer at Stripe for each person, and the way into its portal."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import pytest
 from django.db import connections
 
 from accounts.models import User
 from billing.customers import customer_of
-from billing.models import Customer
+from billing.mails import _written
+from billing.models import Customer, Mail, Pack, Plan, StripeEvent
+from billing.tasks import look_after_wallet
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing.conftest import GoToCheckout
+from tests.billing.test_topups import Saver
 from tests.conftest import SignIn
 
 CUSTOMERS = "/v1/customers"
@@ -101,3 +107,72 @@ def test_who_is_gone_leaves_the_customer(alice: User, demo_stripe: DemoStripe) -
     customer = customer_of(alice)
     alice.delete()
     assert Customer.objects.get(stripe_id=customer.stripe_id).user is None
+
+
+# --- Deleted in Stripe's dashboard
+
+
+def delete(demo_stripe: DemoStripe, user: User, *, told: bool) -> str:
+    """The customer that was deleted; `told`: by its event."""
+    gone = Customer.objects.get(user=user).stripe_id
+    demo_stripe.faults(drop=not told)
+    demo_stripe.api("DELETE", f"{CUSTOMERS}/{gone}")
+    demo_stripe.idle()
+    demo_stripe.faults()
+    return gone
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(
+    ("where", "asks"),
+    [
+        ("/billing/checkout/", lambda: {"pack": Pack.objects.get(name="Starter").pk}),
+        ("/billing/subscribe/", lambda: {"plan": Plan.objects.get(name="Plus").pk}),
+        ("/billing/portal/", dict),
+    ],
+    ids=["checkout", "subscribe", "portal"],
+)
+def test_who_was_deleted_at_stripe_is_made_anew(
+    where: str,
+    asks: Callable[[], dict[str, Any]],
+    told: bool,
+    alice: User,
+    sign_in: SignIn,
+    demo_stripe: DemoStripe,
+) -> None:
+    customer_of(alice)
+    gone = delete(demo_stripe, alice, told=told)
+    browser = sign_in(alice)
+    for _ in range(2):
+        assert browser.post(where, data=asks()).status_code == 303
+    now = Customer.objects.get(user=alice)
+    assert made(demo_stripe, alice) == [now.stripe_id] != [gone]
+    assert demo_stripe.api("GET", f"{CUSTOMERS}/{now.stripe_id}")["email"] == alice.email
+    assert not now.is_forgotten
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_automatic_topups_of_who_was_deleted_stop_and_they_are_told_once(
+    told: bool, alice: User, sign_in: SignIn, demo_stripe: DemoStripe
+) -> None:
+    saver = Saver(alice, sign_in(alice), demo_stripe)
+    saver.turn_on()
+    delete(demo_stripe, alice, told=told)
+    for _ in range(2):
+        look_after_wallet(str(alice.pk))
+    assert (saver.rule.paused_because, saver.rule.payment_method) == ("no_card", "")
+    assert saver.states == ([] if told else ["failed"])
+    kinds = Mail.objects.filter(user=alice).exclude(kind__in=["receipt", "low_balance"])
+    assert [mail.kind for mail in kinds] == ["topup_stopped"]
+    assert "Set it up again" in _written(kinds[0]).alternatives[0].content
+    # It goes on once they have paid in person.
+    saver.turn_on()
+    look_after_wallet(str(alice.pk))
+    assert saver.states[-1] == "paid"
+
+
+def test_a_customer_of_nobody_here_that_is_deleted_is_ignored(demo_stripe: DemoStripe) -> None:
+    stranger = demo_stripe.api("POST", CUSTOMERS)["id"]
+    demo_stripe.api("DELETE", f"{CUSTOMERS}/{stranger}")
+    demo_stripe.idle()
+    assert StripeEvent.objects.get(type="customer.deleted", about=stranger).outcome == "ignored"

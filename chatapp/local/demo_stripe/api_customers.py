@@ -1,6 +1,6 @@
 """The API's customers, the payment methods they keep, and their way into the portal."""
 
-from chatapp.local.demo_stripe import billing_objects, cards, objects
+from chatapp.local.demo_stripe import billing_objects, cards, objects, subscriptions
 from chatapp.local.demo_stripe.lists import matching, page
 from chatapp.local.demo_stripe.objects import Json
 from chatapp.local.demo_stripe.params import Params
@@ -43,6 +43,20 @@ def update_customer(shop: Shop, id: str, asked: Params) -> Json:
     previous = {name: before[name] for name in customer if before[name] != customer[name]}
     shop.emit("customer.updated", customer, previous=previous)
     return customer
+
+
+def delete_customer(shop: Shop, id: str, asked: Params) -> Json:
+    """As from the dashboard too: what it subscribed to ends at once, and its cards are gone."""
+    asked.no_more()
+    customer = shop.find("customer", id)
+    for row in list(shop.records.subscriptions.values()):
+        if row["customer"] == id and row["status"] not in subscriptions.ENDED:
+            subscriptions.end(shop, row["id"])
+    for method in cards.of(shop, id):
+        cards.detach(shop, shop.find("payment_method", method["id"]))
+    del shop.records.customers[id]
+    shop.emit("customer.deleted", customer)
+    return {"id": id, "object": "customer", "deleted": True}
 
 
 def list_customers(shop: Shop, id: str, asked: Params) -> Json:
@@ -92,6 +106,7 @@ CALLS = [
     ("GET", "/v1/customers", list_customers),
     ("GET", "/v1/customers/{id}", retrieve_customer),
     ("POST", "/v1/customers/{id}", update_customer),
+    ("DELETE", "/v1/customers/{id}", delete_customer),
     ("GET", "/v1/customers/{id}/payment_methods", list_methods_of_customer),
     ("GET", "/v1/payment_methods", list_methods),
     ("GET", "/v1/payment_methods/{id}", retrieve_method),
