@@ -71,6 +71,12 @@ def debt(user: User, order: Order, *, taken_by: str, balance: int) -> None:
     _owe(Mail.Kind.DEBT, user, key=f"debt:{taken_by}", order=order, facts=facts)
 
 
+def discrepancies(operator: User, *, run: int, still_open: int, mended: int, says: list[str]) -> None:
+    """Owe an operator the news of what a comparison with Stripe has found; `says` are the first few of it."""
+    facts = {"open": still_open, "mended": mended, "says": says}
+    _owe(Mail.Kind.DISCREPANCIES, operator, key=f"discrepancies:{run}:{operator.pk}", facts=facts)
+
+
 def deliver(mail_id: int) -> bool:
     """Send a mail unless it was sent, or is being sent elsewhere; whether it left now.
 
@@ -133,6 +139,7 @@ def _written(mail: Mail) -> EmailMultiAlternatives:
         "facts": mail.facts,
         "site": settings.SITE_URL,
         "billing": f"{settings.SITE_URL}{reverse('billing')}",
+        "discrepancies": f"{settings.SITE_URL}{reverse('admin:billing_discrepancy_changelist')}",
     }
 
     def render(name: str) -> str:

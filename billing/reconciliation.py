@@ -10,10 +10,12 @@ from datetime import timedelta
 
 import structlog
 from django.db import connections, transaction
+from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from billing import comparison
+from accounts.models import User
+from billing import comparison, mails
 from billing.comparison import Finding
 from billing.errors import AlreadyReconciling, PaymentUnavailable
 from billing.models import Discrepancy, Reconciliation
@@ -21,6 +23,7 @@ from billing.models import Discrepancy, Reconciliation
 log = structlog.get_logger(__name__)
 
 DAYS = 3
+MOST_IN_A_MAIL = 10
 # What happens while a comparison runs is looked at by the next.
 OVERLAP = timedelta(days=1)
 # PostgreSQL's advisory lock: any number that nothing else here uses.
@@ -54,6 +57,7 @@ def reconcile(days: int = DAYS) -> Reconciliation:
         finally:
             run.ended_at = Now()
             run.save()
+            _tell_operators(run)
         run.refresh_from_db()
     log.info("reconciliation ended", run=run.pk, since=run.since.isoformat(), checked=run.checked)
     return run
@@ -81,7 +85,9 @@ def _alone() -> Iterator[None]:
 def _begin(days: int) -> Reconciliation:
     now = timezone.now()
     # Nobody else compares now: what has not ended was killed.
-    Reconciliation.objects.filter(ended_at=None).update(ended_at=Now(), error="It was cut off.")
+    for run in Reconciliation.objects.filter(ended_at=None):
+        Reconciliation.objects.filter(pk=run.pk).update(ended_at=Now(), error="It was cut off.")
+        _tell_operators(run)
     since = now - timedelta(days=days)
     last = Reconciliation.objects.complete().order_by("-began_at").first()
     first = Reconciliation.objects.order_by("since").first()
@@ -90,6 +96,26 @@ def _begin(days: int) -> Reconciliation:
     elif first:
         since = min(since, first.since)
     return Reconciliation.objects.create(began_at=now, since=since)
+
+
+@transaction.atomic
+def _tell_operators(run: Reconciliation) -> None:
+    """Mail what a run has found to those who may look into it, once."""
+    found = list(run.discrepancies.order_by("mended", "pk"))
+    if not found:
+        return
+    staff = User.objects.filter(
+        is_staff=True, is_active=True, emailaddress__email=F("email"), emailaddress__verified=True
+    )
+    for operator in staff:
+        if operator.has_perm("billing.view_discrepancy"):
+            mails.discrepancies(
+                operator,
+                run=run.pk,
+                still_open=sum(not one.mended for one in found),
+                mended=sum(one.mended for one in found),
+                says=[one.says for one in found[:MOST_IN_A_MAIL]],
+            )
 
 
 @transaction.atomic

@@ -61,7 +61,9 @@ def ask(call: Callable[[], T]) -> T:
         log.info("payment refused", code=error.code, stripe_request=error.request_id)
         raise PaymentRefused(reason=error.code or "card_declined", payment=_payment_in(error)) from error
     except stripe.StripeError as error:
-        log.error(
+        # What is not there is an answer like another: who asked says what it means.
+        write = log.info if error.http_status == HTTPStatus.NOT_FOUND else log.error
+        write(
             "stripe call failed",
             error=type(error).__name__,
             status=error.http_status,

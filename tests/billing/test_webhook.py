@@ -1,10 +1,12 @@
 """POST /billing/webhook/: what is let in, and that each event is done once or not at all."""
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -445,3 +447,17 @@ def test_a_failure_is_not_written_over_a_success(committed_db: None) -> None:
     webhooks._record_failure(event, ZeroDivisionError("late"))
     stored = StripeEvent.objects.get(pk=event.id)
     assert (stored.outcome, stored.error) == ("handled", "")
+
+
+def test_the_readme_names_the_events_that_are_handled() -> None:
+    """Whoever sets up the endpoint chooses them by it; a star stands for all of a kind."""
+    text = " ".join(Path("README.md").read_text().split())
+    listed = text.partition("Events: ")[2].partition(". An event")[0]
+    named = set()
+    for group in listed.split(";"):
+        first, *others = re.findall(r"`([a-z_.*]+)`", group)
+        kind = first.rpartition(".")[0]
+        named |= {first, *(f"{kind}.{other}" for other in others)}
+    starred = tuple(name.removesuffix("*") for name in named if name.endswith("*"))
+    handled = set(webhooks.HANDLERS)
+    assert {name for name in handled if not name.startswith(starred)} == {n for n in named if "*" not in n}
