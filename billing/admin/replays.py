@@ -45,18 +45,29 @@ def replay(request: HttpRequest, event: StripeEvent, site: UnfoldAdminSite) -> H
     return TemplateResponse(request, "admin/ask_once.html", context)
 
 
-def replay_selected(request: HttpRequest, events: QuerySet[StripeEvent]) -> None:
-    """Have the selected events handled, oldest first; what became of each is shown."""
+def replay_selected(
+    request: HttpRequest, events: QuerySet[StripeEvent], site: UnfoldAdminSite
+) -> HttpResponse | None:
+    """The page that asks once, and then has the selected events handled, oldest first; what became of each is shown."""
     if not allowed(request):
         raise PermissionDenied
     chosen = list(events.order_by("received_at")[: MOST_EVENTS + 1])
     if len(chosen) > MOST_EVENTS:
         messages.error(request, f"At most {MOST_EVENTS} events are replayed at once. Select fewer.")
-        return
+        return None
+    if "confirmed" not in request.POST:
+        context = {
+            **site.each_context(request),
+            "opts": StripeEvent._meta,
+            "title": "Replay these events?",
+            "events": chosen,
+        }
+        return TemplateResponse(request, "admin/billing/replay_events.html", context)
     for tried, event in enumerate(chosen, start=1):
         if not _replayed(request, event) and tried < len(chosen):
             messages.warning(request, f"Stripe is away: the other {len(chosen) - tried} were not tried.")
-            return
+            break
+    return None
 
 
 def _replayed(request: HttpRequest, event: StripeEvent) -> bool:

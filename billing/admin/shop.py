@@ -140,8 +140,8 @@ class StripeEventAdmin(ReadOnlyAdmin):
         return replays.replay(request, event, self.admin_site)
 
     @admin.action(description="Replay", permissions=["replay"])
-    def replay_selected(self, request: HttpRequest, events: QuerySet[StripeEvent]) -> None:
-        replays.replay_selected(request, events)
+    def replay_selected(self, request: HttpRequest, events: QuerySet[StripeEvent]) -> HttpResponse | None:
+        return replays.replay_selected(request, events, self.admin_site)
 
     @display(description="outcome", ordering="outcome", label={"handled": "success", "failed": "danger"})
     def outcome_label(self, event: StripeEvent) -> str:

@@ -58,8 +58,12 @@ def replay_page(event: StripeEvent) -> str:
 
 
 def replay_all(desk: Client, *events: StripeEvent) -> str:
-    """What is said after the selected events were replayed."""
-    form = {"action": "replay_selected", "_selected_action": [event.pk for event in events]}
+    """What is said after the selected events were replayed, which the page between asks for."""
+    form = {
+        "action": "replay_selected",
+        "_selected_action": [event.pk for event in events],
+        "confirmed": "yes",
+    }
     return text_of(desk.post(LIST, form, follow=True))
 
 
@@ -191,6 +195,16 @@ def test_many_are_replayed_and_each_outcome_is_shown(desk: Client, monkeypatch: 
     assert f"test.broken {events[2].pk} failed: 'x_1'" in said
     outcomes = [StripeEvent.objects.get(pk=event.pk).outcome for event in events]
     assert outcomes == ["handled", "ignored", "failed"]
+
+
+def test_many_are_replayed_only_after_a_question(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle(monkeypatch, lambda: True)
+    events = [an_event(), an_event()]
+    form = {"action": "replay_selected", "_selected_action": [event.pk for event in events]}
+    asked = desk.post(LIST, form).content.decode()
+    assert "Replay these events?" in asked
+    assert all(f'name="_selected_action" value="{event.pk}"' in asked for event in events)
+    assert not StripeEvent.objects.filter(pk__in=[event.pk for event in events], outcome="handled").exists()
 
 
 def test_while_stripe_is_away_the_others_are_not_tried(desk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
