@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0015_indexes_that_are_used"),
+        ("billing", "0016_topups_stop_after_reversals"),
     ]
 
     operations = [
