@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import structlog
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts.models import User
 from billing import mails
@@ -51,13 +52,7 @@ def forget(stripe_id: str) -> bool:
         log.warning("customer deleted at Stripe", customer=stripe_id, user=str(customer.user_id))
         Customer.objects.filter(pk=customer.pk).update(is_forgotten=True)
     if customer.user is not None:
-        rules = AutoTopUp.objects.filter(user=customer.user).exclude(payment_method="")
-        was_running = AutoTopUp.objects.running().filter(user=customer.user).exists()
-        # That money went back counts for more.
-        rules.exclude(paused_because=AutoTopUp.Pause.REVERSED).update(paused_because=AutoTopUp.Pause.NO_CARD)
-        rules.update(payment_method="", card="")
-        if was_running:
-            mails.topup_stopped(customer.user, customer=stripe_id)
+        _stop_topups(AutoTopUp.objects.filter(user=customer.user))
     return True
 
 
@@ -93,6 +88,19 @@ def portal_url(user: User, *, return_url: str) -> str:
 
 
 def card_is_gone(payment_method: str) -> bool:
-    """Stop the automatic top-ups that were to be paid with it; whether there were any."""
-    rules = AutoTopUp.objects.filter(payment_method=payment_method)
-    return bool(rules.update(payment_method="", card="", paused_because=AutoTopUp.Pause.NO_CARD))
+    """Stop the automatic top-ups that were to be paid with it, in the caller's transaction; whether there were any."""
+    return _stop_topups(AutoTopUp.objects.filter(payment_method=payment_method))
+
+
+def _stop_topups(rules: QuerySet[AutoTopUp]) -> bool:
+    """Stop those whose card Stripe keeps no more, and tell whose they are; whether there were any."""
+    found = list(rules.exclude(payment_method="").select_for_update(of=("self",)).select_related("user"))
+    for rule in found:
+        if rule.enabled and not rule.paused_because:
+            mails.topup_stopped(rule.user, card=rule.payment_method)
+        # That money went back counts for more.
+        if rule.paused_because != AutoTopUp.Pause.REVERSED:
+            rule.paused_because = AutoTopUp.Pause.NO_CARD
+        rule.payment_method = rule.card = ""
+        rule.save()
+    return bool(found)

@@ -49,9 +49,9 @@ def topup_failed(user: User, order: Order, reason: str) -> None:
     _owe(Mail.Kind.TOPUP_FAILED, user, key=f"topup_failed:{order.pk}", order=order, facts={"reason": reason})
 
 
-def topup_stopped(user: User, *, customer: str) -> None:
-    """Owe `user` the news that no card is kept for their automatic top-ups any more, since Stripe forgot `customer`."""
-    _owe(Mail.Kind.TOPUP_STOPPED, user, key=f"topup_stopped:{customer}", facts={})
+def topup_stopped(user: User, *, card: str) -> None:
+    """Owe `user` the news that Stripe does not keep their card for automatic top-ups any more; `card` is its id."""
+    _owe(Mail.Kind.TOPUP_STOPPED, user, key=f"topup_stopped:{card}", facts={})
 
 
 def plan_unpaid(subscription: Subscription, *, attempt: str) -> None:
