@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0016_topups_stop_after_reversals"),
+        ("billing", "0017_currencies"),
     ]
 
     operations = [
