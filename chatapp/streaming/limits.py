@@ -7,9 +7,11 @@ thing before a turn is stored. Joining a turn that exists costs nothing.
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import User
@@ -31,27 +33,52 @@ class Source:
 ITSELF = Source()
 
 
-def check(user: User) -> None:
-    """Problem 429 with Retry-After if this person has opened as many turns as they may."""
-    turns = Turn.objects.of(user)
-    if turns.running().count() >= settings.TURNS_AT_ONCE:
-        raise rate_limited(
-            f"{settings.TURNS_AT_ONCE} answers are being written for you already. Wait for one, or stop one.",
-            seconds=5,
-        )
-    recent = list(
-        turns.filter(created_at__gt=Now() - WINDOW)
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A person's turns of the last minute, and those that are running: read under the wallet's lock, so it stays so."""
+
+    turns: tuple[tuple[UUID, UUID | None, bool, datetime], ...]
+    """(turn, conversation, whether it is running, when it was opened), the newest first."""
+    now: datetime
+
+    def has(self, turn_id: UUID) -> bool:
+        return any(turn == turn_id for turn, *_ in self.turns)
+
+    def runs_in(self, conversation_id: UUID) -> bool:
+        """Whether an answer is being written in this conversation."""
+        return any(runs and where == conversation_id for _, where, runs, _ in self.turns)
+
+    def check(self) -> None:
+        """Problem 429 with Retry-After if as many turns were opened as may be."""
+        if sum(runs for _, _, runs, _ in self.turns) >= settings.TURNS_AT_ONCE:
+            raise rate_limited(
+                f"{settings.TURNS_AT_ONCE} answers are being written for you already. Wait for one, or stop one.",
+                seconds=5,
+            )
+        recent = [opened for *_, opened in self.turns if opened > self.now - WINDOW]
+        if len(recent) >= settings.TURNS_PER_MINUTE:
+            free = recent[settings.TURNS_PER_MINUTE - 1] + WINDOW
+            seconds = max(1, math.ceil((free - self.now).total_seconds()))
+            raise rate_limited(
+                f"You may send {settings.TURNS_PER_MINUTE} messages a minute. Try again in {seconds} s.",
+                seconds=seconds,
+            )
+
+
+def standing(user: User) -> Standing:
+    """In one query, since it is asked with every message."""
+    found = list(
+        Turn.objects.of(user)
+        .filter(Q(created_at__gt=Now() - WINDOW) | Q(state=Turn.State.RUNNING))
         .annotate(now=Now())
         .order_by("-created_at")
-        .values_list("created_at", "now")[: settings.TURNS_PER_MINUTE]
+        .values_list("id", "conversation", "state", "created_at", "now")
     )
-    if len(recent) >= settings.TURNS_PER_MINUTE:
-        oldest, now = recent[-1]
-        seconds = max(1, math.ceil((oldest + WINDOW - now).total_seconds()))
-        raise rate_limited(
-            f"You may send {settings.TURNS_PER_MINUTE} messages a minute. Try again in {seconds} s.",
-            seconds=seconds,
-        )
+    turns = tuple(
+        (turn, conversation, state == Turn.State.RUNNING, opened)
+        for turn, conversation, state, opened, _ in found
+    )
+    return Standing(turns, now=found[0][-1] if found else datetime.min.replace(tzinfo=UTC))
 
 
 def take(source: Source) -> None:

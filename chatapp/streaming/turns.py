@@ -121,7 +121,9 @@ def _open(user: User, ask: Ask, source: limits.Source, finding: guard.Finding | 
     # Everything a person opens or closes waits here, so copies of one request come one by one, and what is available
     # below stays so, but for credits that expire.
     wallet = ledger.locked_wallet_of(user)
-    return join(user, ask) or _opened(user, ask, wallet, source, finding)
+    standing = limits.standing(user)
+    copy = join(user, ask) if standing.has(ask.id) else None
+    return copy or _opened(user, ask, wallet, standing, source, finding)
 
 
 def join(user: User, ask: Ask) -> Opened | None:
@@ -137,13 +139,19 @@ def join(user: User, ask: Ask) -> Opened | None:
 
 
 def _opened(
-    user: User, ask: Ask, wallet: Account, source: limits.Source, finding: guard.Finding | None
+    user: User,
+    ask: Ask,
+    wallet: Account,
+    standing: limits.Standing,
+    source: limits.Source,
+    finding: guard.Finding | None,
 ) -> Opened:
-    conversation = _conversation(user, ask)
+    conversation = _conversation(user, ask, standing)
     question = _question(conversation, ask)
-    model, price = _model(conversation, ask)
+    price = _price(conversation, ask)
+    model = price.model
     fallback_price = _fallback_price(model)
-    limits.check(user)
+    standing.check()
     system = prompts.system(person=user.instructions, conversation=conversation.instructions)
     whole, scale = history.read(question)
     sent = history.within(whole, history.budget(model), scale, beside_bytes=len(system.encode()))
@@ -163,9 +171,8 @@ def _opened(
     amount = _worst_case(prompt, max_tokens, prices)
     limits.take(source)
 
-    if question._state.adding:
-        question.save(force_insert=True)
-    answer = Message.objects.create(conversation=conversation, parent=question, role=Message.Role.ASSISTANT)
+    answer = Message(conversation=conversation, parent=question, role=Message.Role.ASSISTANT)
+    _keep(conversation, question, answer, model)
     ledger.hold(wallet=wallet, hold_id=ask.id, amount=amount)
     turn = Turn.objects.create(
         id=ask.id,
@@ -182,19 +189,19 @@ def _opened(
         held=amount,
     )
     guard.keep(finding, user=user, turn_id=turn.pk)
-    Conversation.objects.filter(pk=conversation.pk).update(tip=answer, model=model, updated_at=Now())
     cut = None if sent is whole else history.keep_cut(sent)
     return Opened(turn, Request(replace(prompt, max_tokens=max_tokens), sent, cut))
 
 
-def _conversation(user: User, ask: Ask) -> Conversation:
+def _conversation(user: User, ask: Ask, standing: limits.Standing) -> Conversation:
+    """The conversation asked for, or one that is to be stored with its first message."""
     if ask.conversation is None:
         title = Truncator(" ".join(ask.text.split())).chars(60)
-        return Conversation.objects.create(user=user, title=title)
+        return Conversation(user=user, title=title)
     conversation = Conversation.objects.of(user).filter(pk=ask.conversation).first()
     if conversation is None:
         raise not_found("conversation")
-    if Turn.objects.running().filter(conversation=conversation).exists():
+    if standing.runs_in(conversation.pk):
         raise Problem(
             409,
             "turn_running",
@@ -227,16 +234,17 @@ def _question(conversation: Conversation, ask: Ask) -> Message:
     return Message(conversation=conversation, parent_id=parent, role=Message.Role.USER, text=ask.text)
 
 
-def _model(conversation: Conversation, ask: Ask) -> tuple[LanguageModel, Price]:
-    on_sale = LanguageModel.objects.on_sale().select_related("fallback")
+def _price(conversation: Conversation, ask: Ask) -> Price:
+    """At what the answer is sold, and so the model that is asked."""
+    on_offer = Price.objects.on_offer()
     wanted = ask.model or conversation.model_id
-    model = on_sale.filter(pk=wanted).first() if wanted else None
-    if model is None and ask.model:
+    price = on_offer.filter(model=wanted).first() if wanted else None
+    if price is None and ask.model:
         raise invalid(model="This model is not on offer. GET /api/v1/models lists those that are.")
-    model = model or on_sale.first()
-    if model is None:
+    price = price or min(on_offer, key=lambda price: (price.model.position, price.model_id), default=None)
+    if price is None:
         raise Problem(503, "unavailable", "No model is on sale right now. The operator has to offer one.")
-    return model, Price.objects.now_for(model.id)
+    return price
 
 
 def _fallback_price(model: LanguageModel) -> Price | None:
@@ -244,6 +252,19 @@ def _fallback_price(model: LanguageModel) -> Price | None:
     if model.standby is None:
         return None
     return Price.objects.select_related("model").in_force().filter(model=model.standby).first()
+
+
+def _keep(conversation: Conversation, question: Message, answer: Message, model: LanguageModel) -> None:
+    """Store the messages, and that their branch is the one shown. The answer's row may come after what points to it:
+    PostgreSQL looks at the end of the transaction.
+    """
+    if conversation._state.adding:
+        conversation.tip, conversation.model = answer, model
+        conversation.save(force_insert=True)
+    else:
+        Conversation.objects.filter(pk=conversation.pk).update(tip=answer, model=model, updated_at=Now())
+    new = [message for message in (question, answer) if message._state.adding]
+    Message.objects.bulk_create(new)
 
 
 def _fallback(price: Price | None) -> Fallback | None:
