@@ -9,8 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from celery import current_app
-from celery.exceptions import OperationalError as BrokerAway
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
@@ -21,6 +19,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from billing import ledger
+from billing.jobs import hand_over
 from billing.models import Mail, Order, Subscription
 
 log = structlog.get_logger(__name__)
@@ -108,16 +107,8 @@ def _owe(kind: Mail.Kind, user: User, *, key: str, facts: dict[str, Any], order:
             key=key, defaults={"kind": kind, "user": user, "order": order, "facts": facts}
         )
         if made:
-            transaction.on_commit(lambda: _hand_to_worker(mail.pk), robust=True)
-
-
-def _hand_to_worker(mail_id: int) -> None:
-    try:
-        # By name: the tasks import this module.
-        current_app.send_task("billing.tasks.send_mail", [mail_id])
-    except (BrokerAway, OSError) as error:
-        # The beat task finds what has not left.
-        log.warning("mail not handed over", mail=mail_id, error=type(error).__name__)
+            # By name: the tasks import this module.
+            transaction.on_commit(lambda: hand_over("billing.tasks.send_mail", mail.pk), robust=True)
 
 
 def _put_off(mail: Mail, error: Exception) -> None:

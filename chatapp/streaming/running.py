@@ -4,15 +4,14 @@ import asyncio
 import contextvars
 import functools
 import hashlib
-from uuid import UUID
 
 import structlog
-from celery.exceptions import OperationalError as BrokerAway
 from django.conf import settings
 
 from accounts.models import User
 from accounts.notify import anotify
 from billing.away import DATABASE_AWAY
+from billing.jobs import hand_over
 from chatapp.conversations.models import Recap, Turn
 from chatapp.db import in_db
 from chatapp.problems import Problem
@@ -101,7 +100,7 @@ async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> No
     here.end(ending)
     await upkeep.finish(turn.pk)
     await _tell_pages(turn, "ended")
-    await asyncio.to_thread(_hand_to_worker, turn.pk)
+    await asyncio.to_thread(hand_over, record_usage.name, str(turn.pk))
 
 
 async def _close(here: live.LiveTurn, outcome: turns.Outcome) -> Ending:
@@ -142,11 +141,3 @@ async def _tell_pages(turn: Turn, state: str) -> None:
     await anotify(turn.user_id, "balance")
     conversation = turn.conversation_id and str(turn.conversation_id)
     await anotify(turn.user_id, "turn", turn=str(turn.pk), conversation=conversation, state=str(state))
-
-
-def _hand_to_worker(turn_id: UUID) -> None:
-    try:
-        record_usage.delay(str(turn_id))
-    except (BrokerAway, OSError) as error:
-        # The beat task finds what was not recorded.
-        log.warning("usage not handed over", turn=str(turn_id), error=type(error).__name__)

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from accounts.notify import notify
 from billing.away import later_if_the_database_is_away
+from billing.jobs import hand_over
 from billing.tasks import look_after_wallet
 from chatapp.conversations.models import Turn
 from chatapp.streaming import journal, recaps, turns
@@ -101,8 +102,8 @@ def _record(ended: QuerySet[Turn]) -> int:
         ignore_conflicts=True,
     )
     for user_id in {turn.user_id for turn in turns_ended if turn.user_id is not None}:
-        look_after_wallet.delay(str(user_id))
+        hand_over(look_after_wallet.name, str(user_id))
     for turn in turns_ended:
         if recaps.may_be_due(turn):
-            write_recap.delay(str(turn.pk))
+            hand_over(write_recap.name, str(turn.pk))
     return len(turns_ended)

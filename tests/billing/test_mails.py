@@ -123,7 +123,7 @@ def test_a_broker_that_is_away_stops_no_payment(
     def away(*_args: object) -> None:
         raise BrokerAway
 
-    monkeypatch.setattr("billing.mails.current_app.send_task", away)
+    monkeypatch.setattr("billing.jobs.current_app.send_task", away)
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         mails.receipt(bought(alice))
     assert callbacks

@@ -1,0 +1,17 @@
+"""Handing work to the worker, where the work is found by a periodic task too, should the broker be away."""
+
+from typing import Any
+
+import structlog
+from celery import current_app
+from celery.exceptions import OperationalError as BrokerAway
+
+log = structlog.get_logger(__name__)
+
+
+def hand_over(task: str, *arguments: Any) -> None:
+    """Have the worker run `task`, by its name, soon; a line in the log if the broker is away."""
+    try:
+        current_app.send_task(task, arguments)
+    except (BrokerAway, OSError) as error:
+        log.warning("job not handed over", task=task, arguments=arguments, error=type(error).__name__)
