@@ -57,11 +57,11 @@ class Size:
 
 FULL = Size(
     people=1_000,
-    first_tokens=100,
+    first_tokens=60,
     rounds=3,
     crowds=(
-        Crowd(streams=100, events=300, apart=0.04, rounds=3),
-        Crowd(streams=300, events=400, apart=0.04, rounds=3),
+        Crowd(streams=100, events=300, apart=0.04, rounds=2),
+        Crowd(streams=300, events=400, apart=0.04, rounds=2),
     ),
     full_house=Crowd(streams=1_000, events=1_000, apart=0.04, rounds=1),
 )
