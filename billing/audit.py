@@ -17,7 +17,9 @@ from billing.models import (
     Hold,
     Lot,
     LotUse,
+    MoneyBack,
     Order,
+    Pack,
     Plan,
     PlanCheckout,
     Price,
@@ -55,8 +57,8 @@ class Broken:
 class Report:
     """What there is, what is broken, and how long it took to find out; amounts in microcredits.
 
-    `outstanding` is what all people together have, and therefore what the house owes them; `held` is the part of it
-    that pending holds set aside.
+    `outstanding` is what people have, and therefore what the house owes them; `held` is the part of it that pending
+    holds set aside. `debts` is what those below zero owe the house: nobody else has any less for it.
     """
 
     accounts: int
@@ -64,6 +66,7 @@ class Report:
     holds: int
     pending_holds: int
     outstanding: int
+    debts: int
     held: int
     seconds: float
     broken: dict[str, list[Broken]]
@@ -82,13 +85,14 @@ def prove(rules: Sequence[Rule]) -> Report:
             cursor.execute(rule.query, rule.params)
             broken[rule.name] = [Broken(rule.name, *line) for line in cursor.fetchall()]
         cursor.execute(TOTALS)
-        accounts, transfers, holds, pending_holds, outstanding, held = map(int, cursor.fetchone())
+        accounts, transfers, holds, pending_holds, outstanding, debts, held = map(int, cursor.fetchone())
     return Report(
         accounts=accounts,
         transfers=transfers,
         holds=holds,
         pending_holds=pending_holds,
         outstanding=outstanding,
+        debts=debts,
         held=held,
         seconds=time.monotonic() - began,
         broken=broken,
@@ -485,6 +489,8 @@ TRIGGERS = {
     "account_is_never_deleted": "billing_account",
     "account_is_never_truncated": "billing_account",
     "account_guard": "billing_account",
+    "money_back_is_never_changed": "billing_moneyback",
+    "money_back_is_never_truncated": "billing_moneyback",
     "price_in_use_is_fixed": "billing_price",
     "price_lay_ahead_until_the_commit": "billing_price",
     "prices_are_never_truncated": "billing_price",
@@ -502,7 +508,10 @@ CONSTRAINTS = {
     "billing_subscription_stripe_id_key": "billing_subscription",
     **{
         constraint.name: model._meta.db_table
-        for model in (Account, AutoTopUp, Hold, Lot, LotUse, Order, Plan, PlanCheckout, Price, Transfer)
+        for model in (
+            *(Account, AutoTopUp, Hold, Lot, LotUse, MoneyBack, Order),
+            *(Pack, Plan, PlanCheckout, Price, Transfer),
+        )
         for constraint in model._meta.constraints
     },
 }
@@ -565,6 +574,7 @@ TOTALS = """
         (SELECT count(*) FROM billing_transfer),
         (SELECT count(*) FROM billing_hold),
         (SELECT count(*) FROM billing_hold WHERE state = 'pending'),
-        (SELECT COALESCE(sum(balance), 0) FROM billing_account WHERE kind = 'wallet'),
+        (SELECT COALESCE(sum(balance), 0) FROM billing_account WHERE kind = 'wallet' AND balance > 0),
+        (SELECT -COALESCE(sum(balance), 0) FROM billing_account WHERE kind = 'wallet' AND balance < 0),
         (SELECT COALESCE(sum(held), 0) FROM billing_account)
 """

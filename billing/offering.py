@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Sum
 
 from accounts.models import User
 from billing import subscriptions, topups
@@ -18,6 +19,7 @@ def on_offer(user: User) -> dict[str, Any]:
     rule = AutoTopUp.objects.filter(user=user).select_related("pack").first()
     packs = list(Pack.objects.filter(on_sale=True))
     paid = user.orders.filter(state=Order.State.PAID).select_related("pack", "plan")
+    payments = paid.annotate(back_cents=Sum("money_back__cents", default=0))
     return {
         "offers": [offer(pack) for pack in packs],
         "amount_order": uuid.uuid4(),
@@ -31,5 +33,5 @@ def on_offer(user: User) -> dict[str, Any]:
         "pay_order": uuid.uuid4(),
         "topup_buys": topups.what(rule) if rule else None,
         "topup_spent_cents": topups.spent_this_month(user) if rule else 0,
-        "payments": list(paid.order_by("-paid_at")[:PAYMENTS_SHOWN]),
+        "payments": list(payments.order_by("-paid_at")[:PAYMENTS_SHOWN]),
     }

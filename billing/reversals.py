@@ -22,7 +22,7 @@ from django.db.models import Q, Sum
 from accounts.notify import notify
 from billing import fulfilment, ledger, mails, stripe_gateway, subscriptions, topups
 from billing.errors import NotYetPaid, PaymentUnavailable, PermissionRefused, WrongCurrency
-from billing.models import Account, Order, StripeEvent, Transfer
+from billing.models import Account, MoneyBack, Order, StripeEvent, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.events import Event
 from billing.stripe_gateway.payments import retrieve_payment
@@ -184,15 +184,16 @@ def apply(news: News) -> Order | None:
     is_among_others = any(other.key == reversal.key for other in news.others)
     found = [*news.others, *([] if is_among_others else [reversal])]
     _refuse_other_currencies(found, order)
+    gone = _record_money(found, order)
     taken = _bring(found, order, wallet)
     if order.user and wallet.balance != before:
         person = order.user.pk
         transaction.on_commit(lambda: notify(person, "balance"), robust=True)
     if order.user and taken and wallet.balance < 0:
         mails.debt(order.user, order, taken_by=taken[-1].key, balance=wallet.balance)
-    if order.user and taken:
+    if order.user and gone:
         topups.stop_after_reversal(order.user)
-    if taken:
+    if gone or taken:
         transaction.on_commit(lambda: _look_again(reversal), robust=True)
     return order
 
@@ -208,7 +209,7 @@ def _refuse_other_currencies(found: list[Reversal], order: Order) -> None:
 
 
 def _look_again(reversal: Reversal) -> None:
-    """Ask once more, after a share was taken: what Stripe said before may have been overtaken.
+    """Ask once more, after something was booked: what Stripe said before may have been overtaken.
 
     A refund can fail between the question and the commit, and that event be done before there was anything to return.
     Whatever happens from now on has an event of its own, which will find what was taken.
@@ -222,6 +223,22 @@ def _look_again(reversal: Reversal) -> None:
     if any(one.is_off for one in (news.reversal, *news.others)):
         with transaction.atomic():
             apply(news)
+
+
+def _record_money(found: list[Reversal], order: Order) -> list[Reversal]:
+    """Keep how much of the money is back now; those by which some of it went just now."""
+    gone = []
+    for reversal in found:
+        known = list(order.money_back.filter(reversal=reversal.key).values_list("cents", flat=True))
+        # What came to nothing stays so, as it does in the ledger.
+        is_over = reversal.is_off or (known and sum(known) == 0) or _came_to_nothing(reversal, order)
+        if not (is_over or reversal.counts):
+            continue
+        if change := (0 if is_over else reversal.amount) - sum(known):
+            MoneyBack.objects.create(order=order, reversal=reversal.key, cents=change)
+            if change > 0:
+                gone.append(reversal)
+    return gone
 
 
 def _bring(found: list[Reversal], order: Order, wallet: Account) -> list[Reversal]:

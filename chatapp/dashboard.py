@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Count, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import Count, F, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, TruncDate
 from django.http import HttpRequest
 from django.urls import reverse
@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from billing.credits import as_string
-from billing.models import Account, Discrepancy, Order, Reconciliation, Transfer
+from billing.models import Account, Discrepancy, MoneyBack, Order, Reconciliation, Transfer
 from billing.templatetags.credits import money
 from chatapp import checks, money_pages
 from chatapp.checks import Concern
@@ -55,7 +55,7 @@ class Sums:
 
     @property
     def taken(self) -> str:
-        """The money that was paid, in each currency."""
+        """The money that was paid, less what was paid back, in each currency."""
         return (
             " + ".join(money(cents, currency) for currency, cents in sorted(self.taken_cents.items())) or "–"
         )
@@ -67,9 +67,10 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The books and the engine at this moment; `outstanding` is what the house owes in answers."""
+    """The books and the engine at this moment; `outstanding` is what the house owes, `debts` what it is owed."""
 
     outstanding: int
+    debts: int
     held: int
     below_zero: int
     running: int
@@ -141,9 +142,9 @@ def sums_per_day(today: date) -> dict[date, Sums]:
         # Something of a day that began while this ran is for the next look.
         if row["day"] in days:
             days[row.pop("day")].add(**row)
-    for row in (
-        per_day(Order.objects.all(), "paid_at").values("day", "currency").annotate(cents=Sum("paid_cents"))
-    ):
+    paid = per_day(Order.objects.all(), "paid_at").values("day", "currency")
+    back = per_day(MoneyBack.objects.all(), "created_at").values("day", currency=F("order__currency"))
+    for row in (*paid.annotate(cents=Sum("paid_cents")), *back.annotate(cents=-Sum("cents"))):
         if row["day"] in days:
             days[row["day"]].taken_cents[row["currency"]] += row["cents"]
     return days
@@ -160,7 +161,8 @@ def added_up(days: Iterable[Sums]) -> Sums:
 
 def standing() -> Standing:
     wallets = Account.objects.filter(kind=Account.Kind.WALLET).aggregate(
-        outstanding=Sum("balance", default=0),
+        outstanding=Sum("balance", filter=Q(balance__gt=0), default=0),
+        debts=-Sum("balance", filter=Q(balance__lt=0), default=0),
         held=Sum("held", default=0),
         below_zero=Count("pk", filter=Q(balance__lt=0)),
     )

@@ -49,15 +49,16 @@ COUNTS = [name for name in USED if name not in CREDITS]
 # By which the lines of a table can be sorted.
 SORTS = ["label", *SUMS, "margin", "prompt_tokens"]
 
-# How a turn, a movement and an order are told apart; a movement has no model.
+# How turns, movements, orders and money that went back are told apart; only a turn has a model.
 KEYS = {
     "day": {
         "used": "(ended_at AT TIME ZONE 'UTC')::date",
         "moved": "(t.created_at AT TIME ZONE 'UTC')::date",
         "paid": "(paid_at AT TIME ZONE 'UTC')::date",
+        "back": "(b.created_at AT TIME ZONE 'UTC')::date",
     },
     "model": {"used": "model_id"},
-    "user": {"used": "user_id", "moved": "wallet.user_id", "paid": "user_id"},
+    "user": {"used": "user_id", "moved": "wallet.user_id", "paid": "user_id", "back": "user_id"},
 }
 LABELS = {"day": "key::text", "model": "key", "user": "u.email"}
 # A CSV has all lines; nobody reads more.
@@ -117,6 +118,13 @@ class Line:
     disputed: int
     margin: int
     paid: dict[str, int] = field(default_factory=dict)
+    paid_back: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """What was paid, less what was paid back."""
+        currencies = self.paid | self.paid_back
+        return {name: self.paid.get(name, 0) - self.paid_back.get(name, 0) for name in currencies}
 
     @property
     def prompt_tokens(self) -> int:
@@ -151,7 +159,6 @@ def table(
     offset: int = 0,
 ) -> Table:
     """The lines per `group` (of KEYS), sorted by one of SORTS, with "-" before it from the most to the least."""
-    keys = KEYS[group]
     params: dict[str, Any] = {
         "begins": span.begins,
         "ends": span.ends,
@@ -161,25 +168,46 @@ def table(
         "limit": limit,
         "offset": offset,
     }
-    used = _where(filters, "user_id", model=True)
-    sources = [_source(keys["used"], USED, _USED_FROM + used), _source(keys["used"], OWN, _OWN_FROM + used)]
-    # What moved outside turns belongs to no model.
-    if "moved" in keys and not filters.model:
-        whose = _OF_WALLET if group == "user" or filters.user else ""
-        moved = _MOVED_FROM + whose + _MOVED_WHERE + _where(filters, "wallet.user_id")
-        sources.append(_source(keys["moved"], MOVED, moved))
-        sources.append(_source(keys["paid"], {}, _PAID_FROM + _where(filters, "user_id")))
-    statement = f"""
+    with connection.cursor() as cursor:
+        cursor.execute(_statement(group, filters, sort), params)
+        (_, count, *whole), *shown = cursor.fetchall()
+    paid, back = (_money(name, KEYS[group], filters, params) for name in ("paid", "back"))
+    return Table(
+        lines=[
+            _line(columns, paid.get(columns[0], {}), back.get(columns[0], {})) for _, _, *columns in shown
+        ],
+        count=count,
+        total=_line(whole, _added_up(paid.values()), _added_up(back.values())),
+    )
+
+
+def _line(columns: list[Any], paid: dict[str, int], paid_back: dict[str, int]) -> Line:
+    named = dict(zip(["key", "label", *SUMS, "margin"], columns, strict=True))
+    return Line(**named, paid=paid, paid_back=paid_back)
+
+
+def _added_up(sums: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = defaultdict(int)
+    for one in sums:
+        for currency, cents in one.items():
+            total[currency] += cents
+    return dict(total)
+
+
+def _statement(group: str, filters: Filters, sort: str) -> str:
+    """The total, and then the lines: each with its place, which is 0 for the total."""
+    by_words = group == "user" and filters.words
+    return f"""
         WITH house AS MATERIALIZED (SELECT id FROM billing_account WHERE kind <> 'wallet'),
         sums AS (
             SELECT key, {_each("COALESCE(sum({0}), 0)::bigint AS {0}")}
-            FROM ({" UNION ALL ".join(sources)}) sources GROUP BY key
+            FROM ({" UNION ALL ".join(_sources(group, filters))}) sources GROUP BY key
         ),
         lines AS MATERIALIZED (
             SELECT key, {LABELS[group]} AS label, {", ".join(SUMS)}, charged - cost AS margin,
                 input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens AS prompt_tokens
             FROM sums {"LEFT JOIN accounts_user u ON u.id = key" if group == "user" else ""}
-            {"WHERE u.email ILIKE %(words)s" if group == "user" and filters.words else ""}
+            {"WHERE u.email ILIKE %(words)s" if by_words else ""}
         ),
         placed AS (SELECT *, row_number() OVER (ORDER BY {_order(group, sort)}) AS place FROM lines)
         SELECT 0, count(*), NULL, NULL, {_each("COALESCE(sum({0}), 0)::bigint")}, COALESCE(sum(margin), 0)::bigint
@@ -189,23 +217,21 @@ def table(
         WHERE place > %(offset)s AND place <= %(offset)s + COALESCE(%(limit)s, {MOST_LINES})
         ORDER BY 1
     """  # noqa: S608  every word in it is one of ours
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params)
-        (_, count, *whole), *shown = cursor.fetchall()
-    paid = _paid(keys["paid"], filters, params) if "paid" in keys and not filters.model else {}
-    total: dict[str, int] = defaultdict(int)
-    for sums in paid.values():
-        for currency, cents in sums.items():
-            total[currency] += cents
-    return Table(
-        lines=[_line(columns, paid.get(columns[0], {})) for _, _, *columns in shown],
-        count=count,
-        total=_line(whole, dict(total)),
-    )
 
 
-def _line(columns: list[Any], paid: dict[str, int]) -> Line:
-    return Line(**dict(zip(["key", "label", *SUMS, "margin"], columns, strict=True)), paid=paid)
+def _sources(group: str, filters: Filters) -> list[str]:
+    """All that is added up to lines. Days and people whose money alone moved have a line too."""
+    keys = KEYS[group]
+    used = _where(filters, "user_id", model=True)
+    sources = [_source(keys["used"], USED, _USED_FROM + used), _source(keys["used"], OWN, _OWN_FROM + used)]
+    # What moved outside turns belongs to no model.
+    if "moved" in keys and not filters.model:
+        whose = _OF_WALLET if group == "user" or filters.user else ""
+        moved = _MOVED_FROM + whose + _MOVED_WHERE + _where(filters, "wallet.user_id")
+        sources.append(_source(keys["moved"], MOVED, moved))
+        for name, (rows, _) in MONEY.items():
+            sources.append(_source(keys[name], {}, rows + _where(filters, "user_id")))
+    return sources
 
 
 _USED_FROM = "conversations_turn WHERE ended_at >= %(begins)s AND ended_at < %(ends)s"
@@ -215,7 +241,18 @@ _OF_WALLET = """ JOIN billing_account wallet ON wallet.id =
     CASE WHEN credit_id IN (SELECT id FROM house) THEN debit_id ELSE credit_id END"""
 _MOVED_WHERE = """ WHERE t.created_at >= %(begins)s AND t.created_at < %(ends)s
     AND t.kind NOT IN ('charge', 'overrun')"""
-_PAID_FROM = "billing_order WHERE paid_cents > 0 AND paid_at >= %(begins)s AND paid_at < %(ends)s"
+# Money that came and money that went back: from which rows, and what of them is added up.
+MONEY = {
+    "paid": (
+        "billing_order WHERE paid_cents > 0 AND paid_at >= %(begins)s AND paid_at < %(ends)s",
+        "paid_cents",
+    ),
+    "back": (
+        "billing_moneyback b JOIN billing_order o ON o.id = b.order_id "
+        "WHERE b.created_at >= %(begins)s AND b.created_at < %(ends)s",
+        "cents",
+    ),
+}
 
 
 def _source(key: str, sums: dict[str, str], rows: str) -> str:
@@ -241,20 +278,25 @@ def _each(column: str) -> str:
     return ", ".join(column.format(name) for name in SUMS)
 
 
-def _paid(key: str, filters: Filters, params: dict[str, Any]) -> dict[str | None, dict[str, int]]:
-    """Money that was really paid, {key: {currency: smallest units}}."""
+def _money(
+    name: str, keys: dict[str, str], filters: Filters, params: dict[str, Any]
+) -> dict[str | None, dict[str, int]]:
+    """One kind of MONEY, {key: {currency: smallest units}}; of a model there is none."""
+    found: dict[str | None, dict[str, int]] = defaultdict(dict)
+    if name not in keys or filters.model:
+        return found
+    rows, cents = MONEY[name]
     named = (
         " AND user_id IN (SELECT id FROM accounts_user WHERE email ILIKE %(words)s)" if filters.words else ""
     )
     statement = f"""
-        SELECT ({key})::text, currency, sum(paid_cents)::bigint FROM {_PAID_FROM} {_where(filters, "user_id")} {named}
+        SELECT ({keys[name]})::text, currency, sum({cents})::bigint FROM {rows} {_where(filters, "user_id")} {named}
         GROUP BY 1, 2 ORDER BY 1, 2
     """  # noqa: S608  every word in it is one of ours
-    found: dict[str | None, dict[str, int]] = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
-        for name, currency, cents in cursor.fetchall():
-            found[name][currency] = cents
+        for key, currency, sum_ in cursor.fetchall():
+            found[key][currency] = sum_
     return found
 
 
@@ -266,29 +308,57 @@ def _escaped(words: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What people have, which the house owes them, and what those below zero owe the house: both as positive sums."""
+
+    owed: int
+    debts: int
+
+    @property
+    def together(self) -> int:
+        return self.owed - self.debts
+
+
+@dataclass(frozen=True, slots=True)
 class Owed:
     """Credits outstanding when a span began and when it ended, and each kind of movement between."""
 
-    opening: int
+    opening: Outstanding
     movements: dict[str, int]
-    closing: int
+    closing: Outstanding
 
 
 def owed(span: Span) -> Owed:
-    """From the wallets as they are now back to the span, in one statement and so of one moment."""
-    statement = f"""
-        WITH house AS MATERIALIZED (SELECT id FROM billing_account WHERE kind <> 'wallet')
-        SELECT '', NULL, COALESCE(sum(balance), 0)::bigint FROM billing_account WHERE kind = 'wallet'
-        UNION ALL
-        SELECT kind, created_at < %(ends)s, sum({GIVEN})::bigint
-        FROM billing_transfer WHERE created_at >= %(begins)s AND kind <> 'overrun' GROUP BY 1, 2
-    """  # noqa: S608  every word in it is one of ours
+    """From the wallets as they are now back to the span, wallet by wallet, in one statement and so of one moment."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"begins": span.begins, "ends": span.ends})
-        (_, _, now), *moved = sorted(cursor.fetchall(), key=lambda row: row[0])
-    movements = {kind: amount for kind, within, amount in moved if within}
-    closing = now - sum(amount for _, within, amount in moved if not within)
-    return Owed(opening=closing - sum(movements.values()), movements=movements, closing=closing)
+        cursor.execute(_OWED, {"begins": span.begins, "ends": span.ends})
+        found = {name: (first, second) for name, first, second in cursor.fetchall()}
+    opening, closing = Outstanding(*found.pop("opening")), Outstanding(*found.pop("closing"))
+    return Owed(opening, {kind: amount for kind, (amount, _) in found.items()}, closing)
+
+
+_OWED = f"""
+    WITH house AS MATERIALIZED (SELECT id FROM billing_account WHERE kind <> 'wallet'),
+    moved AS MATERIALIZED (
+        SELECT CASE WHEN credit_id IN (SELECT id FROM house) THEN debit_id ELSE credit_id END AS wallet, kind,
+            COALESCE(sum({GIVEN}) FILTER (WHERE created_at < %(ends)s), 0) AS within,
+            COALESCE(sum({GIVEN}) FILTER (WHERE created_at >= %(ends)s), 0) AS after
+        FROM billing_transfer WHERE created_at >= %(begins)s AND kind <> 'overrun' GROUP BY 1, 2
+    ),
+    wallets AS (
+        SELECT a.balance - COALESCE(m.within + m.after, 0) AS opening, a.balance - COALESCE(m.after, 0) AS closing
+        FROM billing_account a
+        LEFT JOIN (SELECT wallet, sum(within) AS within, sum(after) AS after FROM moved GROUP BY 1) m ON m.wallet = a.id
+        WHERE a.kind = 'wallet'
+    )
+    SELECT 'opening', COALESCE(sum(GREATEST(opening, 0)), 0)::bigint, COALESCE(sum(GREATEST(-opening, 0)), 0)::bigint
+    FROM wallets
+    UNION ALL
+    SELECT 'closing', COALESCE(sum(GREATEST(closing, 0)), 0)::bigint, COALESCE(sum(GREATEST(-closing, 0)), 0)::bigint
+    FROM wallets
+    UNION ALL
+    SELECT kind, sum(within)::bigint, 0 FROM moved GROUP BY 1 HAVING bool_or(within <> 0)
+"""  # noqa: S608  every word in it is one of ours
 
 
 # --- CSV -------------------------------------------------------------------------------------------------
@@ -305,6 +375,7 @@ def as_csv(lines: Iterable[Line], group: str, currencies: Iterable[str]) -> str:
             *(group, *COUNTS),
             *(f"{name}_credits" for name in credits),
             *(f"paid_{currency}_smallest_units" for currency in paid),
+            *(f"paid_back_{currency}_smallest_units" for currency in paid),
         ]
     )
     for line in lines:
@@ -314,6 +385,7 @@ def as_csv(lines: Iterable[Line], group: str, currencies: Iterable[str]) -> str:
                 *(getattr(line, name) for name in COUNTS),
                 *(as_string(getattr(line, name)) for name in credits),
                 *(line.paid.get(currency, 0) for currency in paid),
+                *(line.paid_back.get(currency, 0) for currency in paid),
             ]
         )
     return text.getvalue()

@@ -102,6 +102,8 @@ def summary(request: HttpRequest, *, site: UnfoldAdminSite) -> HttpResponse:
         context |= {
             "total": (total := money.table("day", form.span, limit=0).total),
             "paid": _paid(total.paid),
+            "paid_back": _paid(total.paid_back),
+            "kept": _paid(total.kept),
             "owed": owed,
             "movements": [
                 (kind.label, owed.movements[kind]) for kind in Transfer.Kind if kind in owed.movements
@@ -145,7 +147,7 @@ def export(request: HttpRequest, group: str) -> HttpResponse:
     if not form.is_valid():
         raise Http404("There is no such span of days.")
     found = money.table(group, form.span, form.filters, sort=request.GET.get("o", ""))
-    text = money.as_csv(found.lines, group, sorted(found.total.paid))
+    text = money.as_csv(found.lines, group, sorted(found.total.kept))
     response = HttpResponse(text, "text/csv; charset=utf-8")
     name = f"money-per-{group}-{form.span.first}-{form.span.last}.csv"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -216,7 +218,7 @@ def _row(line: Line, columns: list[str], group: str, form: SpanForm) -> dict[str
         "name": line.named,
         "url": f"{narrower}?{urlencode(query)}" if line.key else "",
         "cells": [(getattr(line, name), name in money.CREDITS) for name in columns],
-        "paid": _paid(line.paid),
+        "money": [_paid(line.paid), _paid(line.paid_back)],
     }
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -66,10 +66,13 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "E-mail, id, Stripe session or payment"
     id_fields = ["pk"]
     fields = [
-        *("id", "person", "pack", "bought_credits", "paid_price", "state_label", "ordered", "paid"),
-        *("stripe_session", "stripe_payment_intent", "became"),
+        *("id", "person", "pack", "bought_credits", "paid_price", "really_paid", "paid_back", "state_label"),
+        *("ordered", "paid", "stripe_session", "stripe_payment_intent", "became"),
     ]
-    readonly_fields = ["person", "bought_credits", "paid_price", "state_label", "ordered", "paid", "became"]
+    readonly_fields = [
+        *("person", "bought_credits", "paid_price", "really_paid", "paid_back", "state_label"),
+        *("ordered", "paid", "became"),
+    ]
     actions_detail = ["refund"]
 
     person = person_column
@@ -91,6 +94,16 @@ class OrderAdmin(ReadOnlyAdmin):
     @display(description="price", ordering="amount_cents")
     def paid_price(self, order: Order) -> str:
         return money(order.amount_cents, order.currency)
+
+    @display(description="really paid", empty_value=NOTHING)
+    def really_paid(self, order: Order) -> str | None:
+        return None if order.paid_cents is None else money(order.paid_cents, order.currency)
+
+    @display(description="paid back", empty_value=NOTHING)
+    def paid_back(self, order: Order) -> str | None:
+        """By refunds and disputes, less what came back of it."""
+        back = order.money_back.aggregate(sum=Sum("cents"))["sum"]
+        return money(back, order.currency) if back else None
 
     @display(
         description="state",

@@ -5,7 +5,7 @@ from billing.models.ledger import Account, Hold, Lot, LotUse, Transfer
 from billing.models.notices import LowBalanceNotice, Mail
 from billing.models.plans import AutoTopUp, Customer, Plan, PlanCheckout, Subscription
 from billing.models.reconciliation import Discrepancy, Reconciliation
-from billing.models.shop import Order, Pack, StripeEvent
+from billing.models.shop import MoneyBack, Order, Pack, StripeEvent
 
 __all__ = [
     "Account",
@@ -18,6 +18,7 @@ __all__ = [
     "LotUse",
     "LowBalanceNotice",
     "Mail",
+    "MoneyBack",
     "Order",
     "Pack",
     "Plan",

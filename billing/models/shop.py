@@ -130,6 +130,31 @@ class Order(models.Model):
         return to_credits(self.credits_microcredits)
 
 
+class MoneyBack(models.Model):
+    """Money of a payment that went back by a refund or dispute; below zero, that it is ours again after all.
+
+    The ledger has what became of the credits, which can be less. All rows of a reversal together are what of the money
+    is back now. They are appended under the order's lock, and PostgreSQL refuses to change them (migration
+    0018_money_back).
+    """
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="money_back", editable=False)
+    reversal = models.CharField(
+        max_length=300, editable=False, help_text="As in the ledger's keys: refund:… or dispute:…"
+    )
+    cents = models.BigIntegerField(editable=False, help_text="In the smallest unit of the order's currency.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=~Q(cents=0), name="money_back_is_some"),
+        ]
+        indexes = [models.Index(fields=["created_at"], name="money_back_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.cents} of {self.reversal}"
+
+
 class StripeEvent(models.Model):
     """An event as Stripe sent it, and what became of it. A row exists once per event id."""
 

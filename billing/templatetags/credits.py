@@ -59,10 +59,10 @@ def for_tokens(per_million: Decimal, tokens: int) -> Decimal:
 @register.filter
 def money(cents: int, currency: str) -> str:
     """A price in a currency's smallest unit as "$10", "€9.99" or "12 CHF"."""
-    amount = currencies.amount(cents, currency)
+    amount, minus = currencies.amount(abs(cents), currency), "−" if cents < 0 else ""
     text = f"{amount.quantize(Decimal(1)) if amount == amount.to_integral_value() else amount:,f}"
     sign = CURRENCY_SIGNS.get(currency)
-    return f"{sign}{text}" if sign else f"{text} {currency.upper()}"
+    return f"{minus}{sign}{text}" if sign else f"{minus}{text} {currency.upper()}"
 
 
 @register.filter

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from billing.models import LanguageModel, Order, Price
+from billing.models import LanguageModel, MoneyBack, Order, Price
 from chatapp import checks, dashboard
 from chatapp.dashboard import Sums
 from chatapp.money_pages import NEEDED
@@ -62,9 +62,10 @@ def test_signups_and_payments_count_on_their_day(alice: User, bob: User) -> None
         bought = order(user, 500 * CREDIT)
         pay(bought)
         Order.objects.filter(pk=bought.pk).update(currency=currency, paid_cents=cents, paid_at=at)
+    MoneyBack.objects.create(order=bought, reversal="refund:1", cents=200, created_at=NOW)
     order(alice, CREDIT)
     assert [sums(days).signups for days in (1, 6, 7)] == [1, 1, 2]
-    assert [sums(days).taken for days in (1, 6, 7)] == ["$19.99", "$20", "€5 + $20"]
+    assert [sums(days).taken for days in (1, 6, 7)] == ["−€2 + $19.99", "−€2 + $20", "€3 + $20"]
 
 
 def test_days_on_which_nothing_happened_are_there_too(db: None) -> None:

@@ -17,14 +17,25 @@ from django.utils import timezone
 from accounts.models import User
 from billing import ledger
 from billing.credits import to_microcredits
-from billing.models import Order, Transfer
+from billing.models import MoneyBack, Order, Transfer
 from billing.templatetags.amounts import usd
-from chatapp import money
+from chatapp import dashboard, money
 from chatapp.money import Filters, Line, Span
 from chatapp.money_pages import NEEDED
 from tests.admin.conftest import browser_of
 from tests.admin.desk import allow, ended_turn, page
-from tests.billing.books import CREDIT, give, grant, order, pay, sql, take_back, wallet_of
+from tests.billing.books import (
+    CREDIT,
+    close_turn,
+    give,
+    grant,
+    open_turn,
+    order,
+    pay,
+    sql,
+    take_back,
+    wallet_of,
+)
 
 MONEY = "/admin/money/"
 NOON = datetime(2024, 5, 4, 12, tzinfo=UTC)
@@ -58,6 +69,8 @@ def moved(alice: User) -> None:
     bought = order(alice, 500 * CREDIT)
     pay(bought)
     Order.objects.filter(pk=bought.pk).update(paid_cents=450, currency="eur")
+    for reversal, cents in (("refund:1", 180), ("refund:2", 70), ("refund:2", -70)):
+        MoneyBack.objects.create(order=bought, reversal=reversal, cents=cents)
     take_back(bought, 200 * CREDIT)
     disputed = order(alice, 50 * CREDIT)
     pay(disputed)
@@ -132,12 +145,14 @@ def test_totals_are_the_sums_of_the_lines(group: str, filters: Filters) -> None:
     found = money.table(group, Span(MAY.first, today()), filters)
     assert len(found.lines) == found.count > 0
     for name, whole in sums(found.total).items():
-        if name != "paid":
+        if name not in ("paid", "paid_back"):
             assert whole == sum(getattr(line, name) for line in found.lines), name
-    paid = {currency for line in found.lines for currency in line.paid}
-    assert found.total.paid == {
-        currency: sum(line.paid.get(currency, 0) for line in found.lines) for currency in paid
-    }
+    for kind in ("paid", "paid_back", "kept"):
+        told = [getattr(line, kind) for line in found.lines]
+        currencies = {currency for line in told for currency in line}
+        assert getattr(found.total, kind) == {
+            currency: sum(line.get(currency, 0) for line in told) for currency in currencies
+        }
 
 
 @pytest.mark.usefixtures("moved")
@@ -146,7 +161,8 @@ def test_whatever_moved_has_a_column_of_its_own(alice: User) -> None:
     assert (line.bought, line.refunded, line.disputed) == (550 * CREDIT, 200 * CREDIT, 30 * CREDIT)
     assert (line.welcome, line.granted, line.adjusted) == (100 * CREDIT, 41 * CREDIT, 7 * CREDIT)
     assert line.expired == 11 * CREDIT
-    assert line.paid == {"eur": 450, "usd": 100}
+    assert (line.paid, line.paid_back) == ({"eur": 450, "usd": 100}, {"eur": 180})
+    assert line.kept == {"eur": 270, "usd": 100}
     gained = line.bought + line.welcome + line.granted + line.adjusted
     assert gained - line.refunded - line.disputed - line.expired == wallet_of(alice).balance
     per_day = money.table("day", Span(today(), today()), only(alice)).lines
@@ -210,11 +226,31 @@ def test_usage_of_who_is_gone_still_counts(alice: User) -> None:
 def test_what_is_owed_goes_from_the_first_day_to_the_last(alice: User) -> None:
     owed = money.owed(Span(today(), today()))
     ((wallets,),) = sql("SELECT sum(balance)::bigint FROM billing_account WHERE kind = 'wallet'")
-    assert owed.closing == wallets
-    assert owed.opening + sum(owed.movements.values()) == owed.closing
+    assert owed.closing.together == wallets
+    assert owed.opening.together + sum(owed.movements.values()) == owed.closing.together
     assert owed.movements["expiry"] <= -11 * CREDIT
     before = money.owed(Span(today() - timedelta(days=9), today() - timedelta(days=1)))
     assert before.closing == owed.opening
+
+
+def test_who_is_below_zero_takes_nothing_from_what_is_owed_to_others(alice: User, bob: User) -> None:
+    wallet_of(bob)
+    bought = order(alice, 500 * CREDIT)
+    pay(bought)
+    before, standing = money.owed(Span(today(), today())).closing, dashboard.standing()
+    close_turn(open_turn(alice, 550 * CREDIT), 550 * CREDIT)
+    take_back(bought, 500 * CREDIT)
+    after = money.owed(Span(today(), today()))
+    assert (after.closing.owed, after.closing.debts) == (
+        before.owed - 600 * CREDIT,
+        before.debts + 450 * CREDIT,
+    )
+    assert (dashboard.standing().outstanding, dashboard.standing().debts) == (
+        standing.outstanding - 600 * CREDIT,
+        standing.debts + 450 * CREDIT,
+    )
+    yesterday = Span(today() - timedelta(days=1), today() - timedelta(days=1))
+    assert money.owed(yesterday).closing == after.opening
 
 
 # --- Pages -----------------------------------------------------------------------------------------------
@@ -255,6 +291,7 @@ def test_the_csv_has_all_lines_and_adds_up_to_the_page(desk: Client, alice: User
         column = sum(to_microcredits(Decimal(row[f"{name}_credits"])) for row in rows.values())
         assert column == getattr(found.total, name), name
     assert sum(int(row["paid_eur_smallest_units"]) for row in rows.values()) == 450
+    assert sum(int(row["paid_back_eur_smallest_units"]) for row in rows.values()) == 180
     assert "paid_eur_smallest_units" not in next(iter(table(desk, "model", **span).values()))
 
 
@@ -297,7 +334,15 @@ def test_the_summary_says_what_each_figure_means(desk: Client) -> None:
             "Promotional credits",
             "Refunded",
         ),
-        *("Disputed", "a liability", "Paid in", f"At the end of {today()}"),
+        *(
+            "Disputed",
+            "a liability",
+            "Paid in",
+            "Paid back",
+            "Kept",
+            "Owed to us",
+            f"At the end of {today()}",
+        ),
     ):
         assert words in shown, words
     total = money.table("day", Span(today() - timedelta(days=29), today())).total

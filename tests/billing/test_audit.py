@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from io import StringIO
 
 import pytest
@@ -13,6 +14,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from billing import audit
 from billing.audit import Rule
+from billing.credits import as_string
 from billing.models import Account, Order, StripeEvent, Transfer
 from chatapp.conversations.models import Turn
 from chatapp.streaming.audit import RULES
@@ -25,6 +27,7 @@ from tests.billing.books import (
     order,
     pay,
     sql,
+    take_back,
     wallet_of,
 )
 
@@ -727,14 +730,25 @@ def test_right_books_are_summed_up(committed_db: None, alice: User) -> None:
 
     assert code == 0, text
     assert [line.split("  ")[0] for line in text.splitlines()] == [
-        *("accounts", "transfers", "holds", "credits outstanding", "rules", "time taken"),
+        *(
+            "accounts",
+            "transfers",
+            "holds",
+            "credits outstanding",
+            "credits owed to us",
+            "rules",
+            "time taken",
+        ),
         "The books are right.",
     ]
     assert f"{len(RULES)} of {len(RULES)} hold" in text
 
 
 def test_right_books_for_machines(committed_db: None, alice: User) -> None:
-    wallet_of(alice)
+    bought = order(alice, 500 * CREDIT)
+    pay(bought)
+    close_turn(open_turn(alice, 600 * CREDIT), 600 * CREDIT)
+    take_back(bought, 500 * CREDIT)
 
     code, text = ledger_audit("--json")
 
@@ -742,9 +756,10 @@ def test_right_books_for_machines(committed_db: None, alice: User) -> None:
     assert (code, told["ok"], told["broken"]) == (0, True, []), text
     assert told["rules"] == dict.fromkeys((rule.name for rule in RULES), 0)
     assert told["transfers"] == Transfer.objects.count()
-    wallets = Account.objects.filter(kind="wallet")
-    outstanding = sum(wallets.values_list("balance", flat=True))
-    assert told["outstanding"] == f"{outstanding // CREDIT}.{outstanding % CREDIT:06d}"
+    balances = list(Account.objects.filter(kind="wallet").values_list("balance", flat=True))
+    assert told["outstanding"] == as_string(sum(balance for balance in balances if balance > 0))
+    assert told["debts"] == as_string(-sum(balance for balance in balances if balance < 0))
+    assert Decimal(told["debts"]) >= 500, "one who is below zero takes nothing from what is owed to others"
 
 
 def test_wrong_books_end_with_one_and_name_every_row(books: Books, found: Found) -> None:

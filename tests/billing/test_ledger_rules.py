@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
-from billing.models import Account, Hold, Order, Transfer
+from billing.models import Account, Hold, MoneyBack, Order, Transfer
 from billing.movements import Filters, older
 from tests.billing.books import CREDIT, commit_would_follow, give, order, pay, refused, sql, wallet_of
 
@@ -115,7 +115,18 @@ def test_nothing_is_changed_or_removed(wallet: Account, statement: str) -> None:
         sql(statement)
 
 
-@pytest.mark.parametrize("table", ["billing_transfer", "billing_hold", "billing_account", "billing_lot"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE billing_moneyback SET cents = 1", "DELETE FROM billing_moneyback"]
+)
+def test_what_was_paid_back_is_not_changed(wallet: Account, statement: str) -> None:
+    MoneyBack.objects.create(order=order(wallet.user, CREDIT), reversal="refund:1", cents=100)
+    with refused(ONLY_APPENDED):
+        sql(statement)
+
+
+@pytest.mark.parametrize(
+    "table", ["billing_transfer", "billing_hold", "billing_account", "billing_lot", "billing_moneyback"]
+)
 def test_no_table_of_the_ledger_is_emptied_by_itself(wallet: Account, table: str) -> None:
     """TRUNCATE fires no trigger of a row. The foreign keys are taken away, which would refuse it on their own."""
     hold(wallet)

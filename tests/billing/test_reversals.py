@@ -63,6 +63,12 @@ def bought(buy: Buy, alice: User, demo_stripe: DemoStripe) -> Bought:
     return made
 
 
+def money_back(order: Order) -> list[tuple[str, int]]:
+    """What of the money went back (positive) and came again, oldest first."""
+    rows = order.money_back.order_by("pk").values_list("reversal", "cents")
+    return [(reversal.partition(":")[0], cents) for reversal, cents in rows]
+
+
 def balance(user: User) -> int:
     return wallet_of(user).balance
 
@@ -81,10 +87,12 @@ def assert_books_are_right(user: User) -> None:
 
 
 def test_a_refund_from_the_dashboard_takes_the_credits_back(
-    bought: Bought, alice: User, demo_stripe: DemoStripe
+    bought: Bought, alice: User, demo_stripe: DemoStripe, sign_in: SignIn
 ) -> None:
     demo_stripe.refund(bought.payment)
     demo_stripe.idle()
+    assert money_back(bought.order) == [("refund", CENTS)]
+    assert "$5 paid back" in sign_in(alice).get("/billing/").text
     assert balance(alice) == WELCOME
     assert moved(bought.order) == [("refund", -BOUGHT)]
     assert_books_are_right(alice)
@@ -101,6 +109,7 @@ def test_a_part_of_the_money_takes_that_part_of_the_credits(
         ("refund", -150 * CREDIT),
         ("refund", -250 * CREDIT),
     ]
+    assert money_back(bought.order) == [("refund", 100), ("refund", 150), ("refund", 250)]
     assert balance(alice) == WELCOME
 
 
@@ -110,6 +119,7 @@ def test_what_is_told_twenty_times_happens_once(bought: Bought, alice: User, dem
     demo_stripe.dispute(bought.payment, amount=100)
     demo_stripe.idle()
     assert moved(bought.order) == [("refund", -100 * CREDIT), ("dispute", -100 * CREDIT)]
+    assert money_back(bought.order) == [("refund", 100), ("dispute", 100)]
 
 
 def test_a_refund_that_is_told_of_before_the_payment(buy: Buy, alice: User, demo_stripe: DemoStripe) -> None:
@@ -135,6 +145,7 @@ def test_a_refund_that_failed_is_returned_once_in_whatever_order_that_is_told(
     demo_stripe.release(last_first=True)
     demo_stripe.idle()
     assert moved(bought.order) == [("refund", -100 * CREDIT), ("refund", 100 * CREDIT)]
+    assert money_back(bought.order) == [("refund", 100), ("refund", -100)]
     assert balance(alice) == WELCOME + BOUGHT
 
 
@@ -157,6 +168,7 @@ def test_a_dispute_takes_until_it_is_won(bought: Bought, alice: User, demo_strip
     demo_stripe.dispute_becomes(dispute["id"], "won")
     demo_stripe.idle()
     assert moved(bought.order) == [("dispute", -BOUGHT), ("dispute", BOUGHT)]
+    assert money_back(bought.order) == [("dispute", CENTS), ("dispute", -CENTS)]
     assert balance(alice) == WELCOME + BOUGHT
     assert_books_are_right(alice)
 
@@ -186,6 +198,7 @@ def test_refund_and_dispute_together_take_no_more_than_was_bought(
     dispute = demo_stripe.dispute(bought.payment)
     demo_stripe.idle()
     assert moved(bought.order) == [("refund", -300 * CREDIT), ("dispute", -200 * CREDIT)]
+    assert money_back(bought.order) == [("refund", 300), ("dispute", 500)], "the money that went, all of it"
     demo_stripe.dispute_becomes(dispute["id"], "won")
     demo_stripe.idle()
     assert balance(alice) == WELCOME + 200 * CREDIT

@@ -43,6 +43,7 @@ def test_credits_of_the_price_list_have_no_idle_zeros() -> None:
         (123_456_789, "gbp", "£1,234,567.89"),
         (1200, "chf", "12 CHF"),
         (1500, "jpy", "1,500 JPY"),
+        (-250, "usd", "−$2.50"),
         (1500, "xof", "1,500 XOF"),
         (1550, "kwd", "1.550 KWD"),
         (150_000, "ugx", "1,500 UGX"),

@@ -36,6 +36,7 @@ def _as_text(report: Report) -> str:
         f"transfers            {report.transfers:,}",
         f"holds                {report.holds:,}, of which {report.pending_holds:,} pending",
         f"credits outstanding  {as_string(report.outstanding)}, of which {as_string(report.held)} held",
+        f"credits owed to us    {as_string(report.debts)}",
         f"rules                {sum(not rows for rows in report.broken.values())} of {len(report.broken)} hold",
         f"time taken           {report.seconds:.1f} s",
     ]
@@ -53,6 +54,7 @@ def _as_json(report: Report) -> str:
             "holds": report.holds,
             "pending_holds": report.pending_holds,
             "outstanding": as_string(report.outstanding),
+            "debts": as_string(report.debts),
             "held": as_string(report.held),
             "seconds": round(report.seconds, 3),
             "rules": {rule: len(rows) for rule, rows in report.broken.items()},
