@@ -135,7 +135,7 @@ class MoneyBack(models.Model):
 
     The ledger has what became of the credits, which can be less. All rows of a reversal together are what of the money
     is back now. They are appended under the order's lock, and PostgreSQL refuses to change them (migration
-    0018_money_back).
+    0019_money_back).
     """
 
     order = models.ForeignKey(Order, models.PROTECT, related_name="money_back", editable=False)

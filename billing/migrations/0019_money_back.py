@@ -39,7 +39,7 @@ SELECT key, order_id, -cents, ended FROM back WHERE ended IS NOT NULL
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0017_currencies")]
+    dependencies = [("billing", "0018_forgotten_customers")]
 
     operations = [
         migrations.CreateModel(
