@@ -421,10 +421,8 @@ def _reverse(reversal: Reversal) -> None:
 
 def _left(order: Order) -> int:
     """Microcredits of an order's purchase that neither went back nor expired; all of them if it was never booked."""
-    bought = (
-        Transfer.objects.filter(order=order, kind=Transfer.Kind.PURCHASE).select_related("credit").first()
-    )
-    return reversals.left_of(order, bought.credit) if bought else order.credits_microcredits
+    wallet = ledger.wallet_credited_with(order)
+    return reversals.left_of(order, wallet) if wallet else order.credits_microcredits
 
 
 def _is_gone(missing: int, order: Order) -> bool:

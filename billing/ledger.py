@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
@@ -61,10 +62,19 @@ def locked_wallet_holding(hold_id: uuid.UUID) -> Account:
     return Account.from_db(connection.alias, ACCOUNT_FIELDS, row)
 
 
+def wallet_credited_with(order: Order) -> Account | None:
+    """The wallet that an order's purchase went to, whoever owns it by now; None if there is no purchase."""
+    return _credited_with(order).first()
+
+
 def locked_wallet_credited_with(order: Order) -> Account | None:
-    """The wallet that an order's purchase went to, whoever owns it by now, locked; None if there is no purchase."""
-    bought = Transfer.objects.filter(order=order, kind=Transfer.Kind.PURCHASE).values("credit")
-    return Account.objects.select_for_update().filter(pk__in=bought).first()
+    """`wallet_credited_with`, locked until the transaction ends."""
+    return _credited_with(order).select_for_update().first()
+
+
+def _credited_with(order: Order) -> QuerySet[Account]:
+    bought = Transfer.objects.filter(order=order, kind=Transfer.Kind.PURCHASE)
+    return Account.objects.filter(pk__in=bought.values("credit"))
 
 
 def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int) -> Hold:
@@ -305,13 +315,24 @@ def _post(
         "reason": reason,
         "made_by": made_by,
     }
-    before = Transfer.objects.filter(key=key).first()
-    if before is not None:
-        if any(getattr(before, name) != value for name, value in content.items()):
-            raise KeyReused(f"transfer {key} exists with other content")
+    if before := _made_before(key, content):
         return before
     if kind == Transfer.Kind.ADJUSTMENT and debit.kind == Account.Kind.WALLET and amount > debit.available:
         raise InsufficientCredits(available=debit.available, needed=amount)
+    return _append(key, content, debit, credit)
+
+
+def _made_before(key: str, content: dict[str, Any]) -> Transfer | None:
+    """The transfer that this key made before; KeyReused if it is of other content."""
+    before = Transfer.objects.filter(key=key).first()
+    if before and any(getattr(before, name) != value for name, value in content.items()):
+        raise KeyReused(f"transfer {key} exists with other content")
+    return before
+
+
+def _append(key: str, content: dict[str, Any], debit: Account, credit: Account) -> Transfer:
+    """Insert a transfer, and have the wallet among its two accounts follow as PostgreSQL has its row follow."""
+    amount = content["amount"]
     wallet, change = (debit, -amount) if debit.kind == Account.Kind.WALLET else (credit, amount)
     balance_after = wallet.balance + change if wallet.kind == Account.Kind.WALLET else None
     try:

@@ -18,10 +18,10 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWid
 
 from accounts.admin import keep_in_log
 from accounts.models import User
-from billing import currencies, reversals
+from billing import currencies, ledger, reversals
 from billing.credits import as_string
 from billing.errors import PaymentUnavailable, RequestRefused, WrongCurrency
-from billing.models import Account, Order, Transfer
+from billing.models import Order, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.reversals import Paid, Reversal
 from billing.templatetags.credits import money
@@ -139,7 +139,10 @@ def _paid_for(order: Order) -> tuple[Paid | None, str]:
 
 def _preview(order: Order, form: RefundForm, paid: Paid) -> Preview | None:
     """What the form, which is valid, would do; None if Stripe would not let it."""
-    wallet = _wallet_of(order)
+    wallet = ledger.wallet_credited_with(order)
+    if wallet is None:
+        form.add_error(None, "No credits were booked for this order: look into that first.")
+        return None
     if form.cents > paid.left:
         form.add_error("amount", f"Only {money(paid.left, order.currency)} of what was paid is left.")
         return None
@@ -199,11 +202,6 @@ def _told(order: Order, made: Reversal) -> str:
         return f"{did} No credits were left to take back."
     debt = ", which leaves a debt" if (taken.balance_after or 0) < 0 else ""
     return f"{did} {as_string(taken.amount)} credits were taken back{debt}."
-
-
-def _wallet_of(order: Order) -> Account:
-    """The wallet that a paid order has credited, whoever owns it by now."""
-    return order.transfers.select_related("credit").get(kind=Transfer.Kind.PURCHASE).credit
 
 
 def _as_cents(amount: Decimal, order: Order) -> int | None:

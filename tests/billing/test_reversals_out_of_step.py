@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts.models import User
 from billing import fulfilment, reversals
-from billing.models import Customer, Mail, Order, Plan, StripeEvent, Transfer
+from billing.models import AutoTopUp, Customer, Mail, Order, Plan, StripeEvent, Transfer
 from billing.stripe_gateway import reversals as at_stripe
 from billing.stripe_gateway.reversals import Reversal
 from chatapp.local.demo_stripe.client import DemoStripe
@@ -239,6 +239,24 @@ def test_an_old_answer_that_it_was_an_inquiry_returns_nothing(alice: User, db: N
     take_all(dispute)
     take_all(replace(dispute, counts=False))
     assert moved(made) == [("dispute", -500)]
+
+
+def test_money_that_goes_back_stops_top_ups_once_also_where_it_takes_no_credits(
+    alice: User, db: None
+) -> None:
+    facts = {"threshold_microcredits": 0, "amount_cents": 500, "monthly_cap_cents": 500}
+    AutoTopUp.objects.create(user=alice, enabled=True, payment_method="pm_1", **facts)
+    rule = AutoTopUp.objects.filter(user=alice)
+    made = paid_order(alice, BOUGHT, 500)
+    refund, dispute = refund_that(made, amount=500), refund_that(made, id="dp_1", kind="dispute", amount=500)
+
+    take_all(refund)
+    assert rule.get().paused_because == "reversed"
+    rule.update(paused_because="")  # by a payment in person
+    take_all(refund)
+    assert rule.get().paused_because == "", "it was told of before"
+    take_all(refund, dispute)
+    assert (rule.get().paused_because, moved(made)) == ("reversed", [("refund", -500)])
 
 
 # --- Not the order's
