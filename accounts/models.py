@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.base_user import BaseUserManager
@@ -87,13 +86,22 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         stored nowhere.
         """
         prefix, _, secret = token.partition(".")
-        key = self.active().select_related("user").filter(prefix=prefix).first()
-        if key is None or not secret or not hmac.compare_digest(key.hash, digest(token)):
+        # Written out, because it is asked with every call of a program: the ORM takes ten times as long to write it.
+        found: Any = next(iter(User.objects.raw(OWNER_OF_KEY, [prefix])), None)
+        if found is None or not secret or not hmac.compare_digest(found.key_hash, digest(token)):
             return None
         # Once a minute is precise enough for "last used" and keeps a busy key from writing at each call.
-        stale = models.Q(last_used_at=None) | models.Q(last_used_at__lt=Now() - timedelta(minutes=1))
-        self.filter(stale, pk=key.pk).update(last_used_at=Now())
-        return key.user
+        if found.key_not_used_lately:
+            self.filter(prefix=prefix).update(last_used_at=Now())
+        return found
+
+
+OWNER_OF_KEY = """
+SELECT person.*, key.hash AS key_hash,
+    key.last_used_at IS NULL OR key.last_used_at < statement_timestamp() - interval '1 minute' AS key_not_used_lately
+FROM accounts_apikey key JOIN accounts_user person ON person.id = key.user_id
+WHERE key.prefix = %s AND key.revoked_at IS NULL AND person.is_active
+"""
 
 
 def digest(token: str) -> str:

@@ -9,12 +9,12 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any, NoReturn
 
 import uvloop
-from twisted.internet import asyncioreactor
+from twisted.internet import asyncioreactor, tcp
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -35,6 +35,8 @@ UNSENT_BYTES = 64 * 1024
 SOCKET_MESSAGE_BYTES = 16 * 1024
 # Who takes nothing for so long is not reading any more.
 STUCK_SECONDS = 120.0
+# Of a connection that the server does not know any more.
+GONE = {"disconnected": True}
 
 
 @implementer(IPushProducer)
@@ -65,6 +67,24 @@ class Tap:
         return True
 
 
+class Connection(tcp.Server):
+    """Hands to the kernel at once what it takes. Twisted waits for the loop to say that it may, for each small write:
+    two system calls and a round of the loop more.
+    """
+
+    def write(self, data: bytes) -> None:
+        busy = self.dataBuffer or self._tempDataBuffer or self.disconnecting or self._writeDisconnected
+        if self.connected and not busy:
+            sent = self.writeSomeData(data)
+            if isinstance(sent, int):  # else the connection is lost, which the ordinary way finds out as well
+                data = data[sent:]
+        if data:
+            super().write(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+
 class WebServer(Server):
     """Daphne's server that waits for slow readers, and ends well.
 
@@ -79,6 +99,7 @@ class WebServer(Server):
         self._ports: list[Any] = []
 
     def listen_success(self, port: Any) -> None:
+        port.transport = Connection
         self._ports.append(port)
         super().listen_success(port)
 
@@ -92,7 +113,9 @@ class WebServer(Server):
         tap = protocol.producer
         if tap is not None and not more and protocol.channel is not None:
             protocol.unregisterProducer()
-        await super().handle_reply(protocol, message)
+        # What Daphne does, but for looking through the headers, of which a body has none.
+        if not self.connections.get(protocol, GONE).get("disconnected"):
+            protocol.handle_reply(message)
         if more and tap is not None and not await tap.flows() and protocol.channel is not None:
             protocol.channel.abortConnection()
 

@@ -115,11 +115,6 @@ class PriceQuerySet(models.QuerySet["Price"]):
             .distinct("model_id")
         )
 
-    def on_offer(self) -> Self:
-        """The rows at which what a person can choose is sold now, with their models and those who stand in for them."""
-        offered = LanguageModel.objects.on_sale()
-        return self.in_force().filter(model__in=offered).select_related("model__fallback")
-
     def now_for(self, model_id: str) -> "Price":
         """The price of a model at this moment; Price.DoesNotExist when it has none."""
         return self.filter(model=model_id, effective_from__lte=Now()).latest("effective_from")

@@ -80,9 +80,10 @@ class PageConsumer(AsyncJsonWebsocketConsumer):
 
     async def page_message(self, event: dict[str, Any]) -> None:
         """News for this person, from `accounts.notify`."""
-        if event["kind"] == "balance":
+        # A turn that begins or ends changes the balance.
+        if event["kind"] in ("balance", "turn"):
             await self.send_balance()
-        else:
+        if event["kind"] != "balance":
             data = {name: value for name, value in event.items() if name not in {"type", "kind"}}
             await self.send_json({"type": event["kind"], **data})
 

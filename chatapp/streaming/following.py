@@ -14,11 +14,13 @@ from chatapp.conversations.models import Turn
 from chatapp.db import in_db
 from chatapp.streaming import journal, live, turns
 from chatapp.streaming.events import Cursor, Ending, Sent
-from chatapp.streaming.growing import MERGE_SECONDS, GrowingAnswer
+from chatapp.streaming.growing import GrowingAnswer
 from chatapp.streaming.notices import notices
 
 log = structlog.get_logger(__name__)
 
+# Readers are told at most so often.
+MERGE_SECONDS = 0.03
 # Should a notice have been lost: everything is looked at so often.
 LOOK_SECONDS = 10
 # While Valkey or PostgreSQL does not answer, they are asked again so often.

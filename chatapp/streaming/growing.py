@@ -11,9 +11,6 @@ from collections.abc import AsyncGenerator
 from chatapp.streaming.events import END, Cursor, Ending, Sent, Started, Text, Thinking
 from chatapp.streaming.sse import KEEP_ALIVE_SECONDS
 
-# Readers wake at most so often; what arrives in between travels together. The first words never wait.
-MERGE_SECONDS = 0.03
-
 
 class GrowingText:
     """Text that only grows: appended in pieces, read from any offset (in characters)."""
@@ -40,7 +37,12 @@ class GrowingText:
                 break
             taken.append(piece)
             missing -= len(piece)
-        return "".join(reversed(taken))
+        return taken[0] if len(taken) == 1 else "".join(reversed(taken))
+
+    def between(self, offset: int, end: int) -> str:
+        """What stands after `offset` and before `end`."""
+        found = self.since(offset)
+        return found if end >= self.length else found[: end - offset]
 
     def whole(self) -> str:
         """All of it; also from a database thread, while readers of the loop's thread look at the pieces."""
@@ -57,7 +59,7 @@ class GrowingAnswer:
         self.ending: Ending | None = None
         self.readers = 0
         self._told = Cursor()
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[bool]] = []
 
     @property
     def cursor(self) -> Cursor:
@@ -69,7 +71,8 @@ class GrowingAnswer:
         until = until or self.cursor
         # What they know already stays told, whatever becomes of it where it is kept.
         self._told = Cursor(max(self._told.thinking, until.thinking), max(self._told.text, until.text))
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def end(self, ending: Ending) -> None:
         """Tell every reader the rest and how it ended; nothing comes after."""
@@ -86,13 +89,14 @@ class GrowingAnswer:
                 yield Sent("0.0", self.started)
             at = after or Cursor()
             while True:
-                news = self._news(at)
-                for sent in news:
-                    yield sent
-                if news:
-                    at = Cursor.parse(news[-1].id)
-                    if self.ending is None:
-                        await asyncio.sleep(MERGE_SECONDS)
+                if self._told.thinking > at.thinking:
+                    thought = self.thinking.between(at.thinking, self._told.thinking)
+                    at = Cursor(at.thinking + len(thought), at.text)
+                    yield Sent(str(at), Thinking(thought))
+                elif self._told.text > at.text:
+                    said = self.text.between(at.text, self._told.text)
+                    at = Cursor(at.thinking, at.text + len(said))
+                    yield Sent(str(at), Text(said))
                 elif self.ending is not None:
                     yield Sent(f"{self.cursor}{END}", self.ending)
                     return
@@ -103,33 +107,30 @@ class GrowingAnswer:
             if self.readers == 0:
                 self._is_left()
 
-    def _news(self, at: Cursor) -> list[Sent]:
-        """What readers were told since `at`: at most one event of each kind."""
-        found, told = [], self._told
-        if told.thinking > at.thinking:
-            thought = self.thinking.since(at.thinking)[: told.thinking - at.thinking]
-            at = Cursor(told.thinking, at.text)
-            found.append(Sent(str(at), Thinking(thought)))
-        if told.text > at.text:
-            said = self.text.since(at.text)[: told.text - at.text]
-            found.append(Sent(str(Cursor(at.thinking, told.text)), Text(said)))
-        return found
-
     async def _change(self) -> bool:
         """Wait for something new; False after a spell of silence."""
+        loop = asyncio.get_running_loop()
+        change: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(change)
+        silence = loop.call_later(KEEP_ALIVE_SECONDS, _resolve, change, False)
         try:
-            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+            return await change
+        finally:
+            silence.cancel()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            _resolve(change, True)
 
     def _is_read(self) -> None:
         """The first reader has come."""
 
     def _is_left(self) -> None:
         """The last reader has gone."""
+
+
+def _resolve(change: "asyncio.Future[bool]", something_new: bool) -> None:
+    # A reader that has gone, or was woken in this very moment, waits no more.
+    if not change.done():
+        change.set_result(something_new)

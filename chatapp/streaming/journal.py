@@ -80,6 +80,8 @@ class Written:
 
     def __init__(self, live: LiveTurn) -> None:
         self.live = live
+        self.keys = {part: key(live.id, part) for part in PARTS}
+        self.channel = channel(live.id)
         self.cursor = Cursor()
         self.sizes = dict.fromkeys(PARTS, 0)
         self.intact = True
@@ -92,11 +94,9 @@ class Written:
         """What each string lacks; all of it, if Valkey had lost some."""
         if not self.intact:
             self.intact, self.cursor, self.sizes = True, Cursor(), dict.fromkeys(PARTS, 0)
-        pieces = {
-            "thinking": self.live.thinking.since(self.cursor.thinking).encode(),
-            "text": self.live.text.since(self.cursor.text).encode(),
-        }
-        return {part: piece for part, piece in pieces.items() if piece}
+        thought = self.live.thinking.since(self.cursor.thinking)
+        said = self.live.text.since(self.cursor.text)
+        return {part: piece.encode() for part, piece in (("thinking", thought), ("text", said)) if piece}
 
 
 async def flush(turns: list[Written]) -> None:
@@ -110,8 +110,8 @@ async def flush(turns: list[Written]) -> None:
     cursors = [(written, written.live.cursor) for written in turns]
     for written in turns:
         for part, piece in written.missing().items():
-            keys.append(key(written.live.id, part))
-            arguments += [written.sizes[part], piece, channel(written.live.id)]
+            keys.append(written.keys[part])
+            arguments += [written.sizes[part], piece, written.channel]
             grown.append((written, part, len(piece)))
     if not keys:
         return

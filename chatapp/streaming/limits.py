@@ -11,12 +11,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db import connection
 
 from accounts.models import User
 from chatapp import windows
-from chatapp.conversations.models import Turn
 from chatapp.problems import rate_limited
 
 WINDOW = timedelta(minutes=1)
@@ -31,6 +29,8 @@ class Source:
 
 
 ITSELF = Source()
+
+NOTHING_BEFORE = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +65,19 @@ class Standing:
             )
 
 
+STANDING = """
+SELECT id, conversation_id, state = 'running', created_at, statement_timestamp() FROM conversations_turn
+WHERE user_id = %s AND (created_at > statement_timestamp() - %s * interval '1 second' OR state = 'running')
+ORDER BY created_at DESC
+"""
+
+
 def standing(user: User) -> Standing:
     """In one query, since it is asked with every message."""
-    found = list(
-        Turn.objects.of(user)
-        .filter(Q(created_at__gt=Now() - WINDOW) | Q(state=Turn.State.RUNNING))
-        .annotate(now=Now())
-        .order_by("-created_at")
-        .values_list("id", "conversation", "state", "created_at", "now")
-    )
-    turns = tuple(
-        (turn, conversation, state == Turn.State.RUNNING, opened)
-        for turn, conversation, state, opened, _ in found
-    )
-    return Standing(turns, now=found[0][-1] if found else datetime.min.replace(tzinfo=UTC))
+    with connection.cursor() as cursor:
+        cursor.execute(STANDING, [user.pk, WINDOW.total_seconds()])
+        found = cursor.fetchall()
+    return Standing(tuple(row[:4] for row in found), now=found[0][4] if found else NOTHING_BEFORE)
 
 
 def take(source: Source) -> None:

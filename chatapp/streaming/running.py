@@ -54,6 +54,7 @@ async def drain(seconds: float, hurry: asyncio.Event) -> None:
     if _opening:
         await asyncio.wait(_opening)
     await live.drain(seconds, hurry)
+    await upkeep.end()
 
 
 async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> Turn:
@@ -92,7 +93,7 @@ async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> No
     telling.add_done_callback(_telling.discard)
     try:
         outcome = await turns.generate(here, request, provider(), functools.partial(_keep_cut, turn))
-        ending = await _close(here, outcome)
+        ending = await _close(turn, here, outcome)
     except Exception:
         # Our own mistake: readers are told, and the sweep releases the hold.
         log.exception("turn broke", turn=str(turn.pk))
@@ -103,11 +104,11 @@ async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> No
     await asyncio.to_thread(hand_over, record_usage.name, str(turn.pk))
 
 
-async def _close(here: live.LiveTurn, outcome: turns.Outcome) -> Ending:
+async def _close(turn: Turn, here: live.LiveTurn, outcome: turns.Outcome) -> Ending:
     pause = 0.5
     for _ in range(CLOSE_ATTEMPTS):
         try:
-            return await in_db(turns.close, here, outcome)
+            return await in_db(turns.close, turn, here, outcome)
         except DATABASE_AWAY as error:
             log.warning("closing again", turn=str(here.id), error=type(error).__name__, pause_seconds=pause)
             await asyncio.sleep(pause)
@@ -138,6 +139,5 @@ async def _tell_of_beginning(turn: Turn, cut: Recap | None) -> None:
 async def _tell_pages(turn: Turn, state: str) -> None:
     if turn.user_id is None:
         return
-    await anotify(turn.user_id, "balance")
     conversation = turn.conversation_id and str(turn.conversation_id)
     await anotify(turn.user_id, "turn", turn=str(turn.pk), conversation=conversation, state=str(state))

@@ -76,7 +76,6 @@ def sweep() -> None:
         log.warning("turn swept", turn=str(turn_id), kept_characters=len(text))
         journal.tell_swept(turn_id)
         if user_id is not None:
-            notify(user_id, "balance")
             conversation = conversation_id and str(conversation_id)  # None: it was deleted meanwhile
             notify(user_id, "turn", turn=str(turn_id), conversation=conversation, state="interrupted")
         # Recorded here and now: another job could only do the same later.

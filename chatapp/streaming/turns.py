@@ -1,8 +1,8 @@
 """A turn from its first row to its last: open, generate, close.
 
 `open` and `close` are one short transaction each; between them a turn holds no database connection. The call to
-the provider belongs to the task that runs `generate` and not to any request. Whoever closes a turn does it by a
-compare-and-set on its state: closing twice is impossible, whoever loses does nothing.
+the provider belongs to the task that runs `generate` and not to any request. Whoever closes a turn locks the wallet
+that pays for it and looks whether it still runs: closing twice is impossible, whoever comes second does nothing.
 """
 
 import asyncio
@@ -15,14 +15,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.utils.text import Truncator
 
 from accounts.models import User
-from billing import ledger, pricing
+from billing import ledger, offers, pricing
 from billing.credits import as_string
 from billing.errors import CreditsExpired, InsufficientCredits
 from billing.models import Account, LanguageModel, Price
@@ -128,9 +129,12 @@ def _open(user: User, ask: Ask, source: limits.Source, finding: guard.Finding | 
 
 def join(user: User, ask: Ask) -> Opened | None:
     """The turn of this id, if there is one. Problem 404 if it is somebody else's, 409 if it asked for other things."""
-    turn = Turn.objects.filter(pk=ask.id).first()
-    if turn is None:
-        return None
+    # Most ids are new ones: that is found out first, and quickly.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM conversations_turn WHERE id = %s", [ask.id])
+        if cursor.fetchone() is None:
+            return None
+    turn = Turn.objects.get(pk=ask.id)
     if turn.user_id != user.pk:
         raise not_found("turn")
     if turn.fingerprint != ask.fingerprint:
@@ -236,12 +240,11 @@ def _question(conversation: Conversation, ask: Ask) -> Message:
 
 def _price(conversation: Conversation, ask: Ask) -> Price:
     """At what the answer is sold, and so the model that is asked."""
-    on_offer = Price.objects.on_offer()
     wanted = ask.model or conversation.model_id
-    price = on_offer.filter(model=wanted).first() if wanted else None
+    price = offers.price_of(wanted) if wanted else None
     if price is None and ask.model:
         raise invalid(model="This model is not on offer. GET /api/v1/models lists those that are.")
-    price = price or min(on_offer, key=lambda price: (price.model.position, price.model_id), default=None)
+    price = price or offers.price_of(None)
     if price is None:
         raise Problem(503, "unavailable", "No model is on sale right now. The operator has to offer one.")
     return price
@@ -398,8 +401,8 @@ async def generate(
 # --- Close -----------------------------------------------------------------------------------------------
 
 
-def close(live: LiveTurn, outcome: Outcome) -> Ending:
-    """Store the answer and settle its hold in one transaction, and say how it ended.
+def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
+    """Store the answer of `turn`, as it was opened, and settle its hold in one transaction; say how it ended.
 
     If somebody else closed the turn before (a sweep that thought us dead), nothing is changed and their ending is
     told.
@@ -408,28 +411,31 @@ def close(live: LiveTurn, outcome: Outcome) -> Ending:
     thinking, text = live.thinking.whole(), live.text.whole()
     with transaction.atomic():
         wallet = ledger.locked_wallet_holding(live.id)
-        turn = Turn.objects.select_related("price", "fallback_price").get(pk=live.id)
-        state = _verdict(live, outcome)
-        if not _take(turn, state, retry_after=error.retry_after if error else None):
+        if not _runs(turn.pk):
             return ending_of(Turn.objects.with_retry_wait().get(pk=turn.pk), wallet)
+        state = _verdict(live, outcome)
         usage = _used(outcome, thinking + text, turn.max_tokens)
         price = turn.price_of(outcome.model)
         due = pricing.charge(usage, price) if usage and state in CHARGED else 0
         settlement = ledger.settle(wallet=wallet, hold_id=turn.pk, price=due)
-        turn.first_token_ms = outcome.first_token_ms
-        turn.provider = outcome.provider
-        turn.provider_request = outcome.request_id[:100]
-        turn.stop_reason = outcome.stop_reason[:40] or (live.leaving or "")
-        turn.estimated = usage is not None and state in CHARGED and not outcome.counted
-        turn.charged, turn.overrun = settlement.charged, settlement.overrun
-        turn.cost = pricing.cost(usage, price) if usage else 0
-        turn.prompt_bytes = outcome.prompt_bytes if usage else None
-        turn.served_by_id = outcome.model
-        turn.error_code = error.code if error else ""
-        turn.error_message = str(error)[:300] if error else ""
-        for name, tokens in Turn.usage_columns(usage or Usage()).items():
-            setattr(turn, name, tokens)
-        turn.save(update_fields=OUTCOME_FIELDS)
+        _end(
+            turn,
+            state,
+            retry_after=error.retry_after if error else None,
+            first_token_ms=outcome.first_token_ms,
+            provider=outcome.provider,
+            provider_request=outcome.request_id[:100],
+            stop_reason=outcome.stop_reason[:40] or (live.leaving or ""),
+            estimated=usage is not None and state in CHARGED and not outcome.counted,
+            charged=settlement.charged,
+            overrun=settlement.overrun,
+            cost=pricing.cost(usage, price) if usage else 0,
+            prompt_bytes=outcome.prompt_bytes if usage else None,
+            served_by_id=outcome.model,
+            error_code=error.code if error else "",
+            error_message=str(error)[:300] if error else "",
+            **Turn.usage_columns(usage or Usage()),
+        )
         _keep_answer(turn, thinking=thinking, text=text)
     return ending_of(turn, wallet)
 
@@ -441,22 +447,16 @@ def interrupt(turn_id: uuid.UUID, *, thinking: str, text: str) -> Ending | None:
     """
     with transaction.atomic():
         wallet = ledger.locked_wallet_holding(turn_id)
-        turn = Turn.objects.get(pk=turn_id)
-        if not _take(turn, Turn.State.INTERRUPTED):
+        if not _runs(turn_id):
             return None
+        turn = Turn.objects.get(pk=turn_id)
         ledger.settle(wallet=wallet, hold_id=turn_id, price=0)
-        turn.error_code = "interrupted"
-        turn.save(update_fields=["error_code"])
+        _end(turn, Turn.State.INTERRUPTED, error_code="interrupted")
         _keep_answer(turn, thinking=thinking, text=text)
     return ending_of(turn, wallet)
 
 
 CHARGED = {Turn.State.COMPLETED, Turn.State.STOPPED, Turn.State.ABANDONED}
-OUTCOME_FIELDS = [
-    *Usage.__dataclass_fields__,
-    *("first_token_ms", "provider", "provider_request", "stop_reason", "estimated"),
-    *("prompt_bytes", "charged", "overrun", "cost", "error_code", "error_message", "served_by"),
-]
 
 
 def ending_of(turn: Turn, wallet: Account) -> Ending:
@@ -500,13 +500,23 @@ def _verdict(live: LiveTurn, outcome: Outcome) -> Turn.State:
     return Turn.State(live.leaving)
 
 
-def _take(turn: Turn, state: Turn.State, *, retry_after: float | None = None) -> bool:
-    """The compare-and-set that lets exactly one close a turn. The wallet is locked, so nobody waits here."""
+def _runs(turn_id: uuid.UUID) -> bool:
+    """Whether nobody has closed this turn. Whoever closes one has locked its wallet, so the answer stays true."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT state = 'running' FROM conversations_turn WHERE id = %s", [turn_id])
+        return cursor.fetchone() == (True,)
+
+
+def _end(turn: Turn, state: Turn.State, *, retry_after: float | None = None, **outcome: Any) -> None:
+    """Write into the row of a running turn, and into `turn`, how it ended."""
     wait = None if retry_after is None else timedelta(seconds=retry_after)
     retry_at = None if wait is None else Now() + wait
-    taken = Turn.objects.running().filter(pk=turn.pk).update(state=state, ended_at=Now(), retry_at=retry_at)
+    Turn.objects.running().filter(pk=turn.pk).update(
+        state=state, ended_at=Now(), retry_at=retry_at, **outcome
+    )
     turn.state, turn.retry_wait = state, wait
-    return taken == 1
+    for name, value in outcome.items():
+        setattr(turn, name, value)
 
 
 def _used(outcome: Outcome, sent: str, max_tokens: int) -> Usage | None:

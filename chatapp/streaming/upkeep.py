@@ -1,6 +1,6 @@
 """What a process does for its live turns all the time: heartbeats, the journal, and listening for stops.
 
-One loop of each per process, however many turns are live, and none while there are none.
+One loop of each per process, from its first turn on; while no turn is live they do next to nothing.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 5
 # Between two writes of the journal, and so the longest that readers wait for what is safe only then.
-FLUSH_SECONDS = 0.02
+FLUSH_SECONDS = 0.03
 # Longer they do not wait for a Valkey that is slow: what was sent to it is on its way, whatever becomes of us.
 PATIENCE_SECONDS = 0.03
 WATCH_SECONDS = 1
@@ -49,6 +49,13 @@ def keep_up(turn: live.LiveTurn) -> None:
             _loops[work] = loop.create_task(work(), context=contextvars.Context())
 
 
+async def end() -> None:
+    """End the loops; for a process that has no turns any more."""
+    for task in _loops.values():
+        task.cancel()
+    await asyncio.gather(*_loops.values(), return_exceptions=True)
+
+
 async def finish(turn_id: UUID) -> None:
     """Complete the journal of a turn that has ended, and tell followers elsewhere to look at the database."""
     written = _written.pop(turn_id)
@@ -62,16 +69,18 @@ async def finish(turn_id: UUID) -> None:
 
 async def beat() -> None:
     """Tell the database that the turns here are alive, and learn which of them are to stop."""
-    while live.here:
+    while True:
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        asked = _running()
+        if not asked:
+            continue
         try:
-            asked = _running()
             stopping = await at_once_in_db(_heartbeat, asked)
         except (DatabaseError, InterfaceError) as error:
             log.warning("heartbeat failed", error=type(error).__name__)
         else:
             # A turn that the database no longer has as running was swept: whatever it still says is lost.
             _stop([turn_id for turn_id in asked if stopping.get(turn_id, True)])
-        await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 async def write() -> None:
@@ -79,11 +88,8 @@ async def write() -> None:
     global _well
     _well = True
     try:
-        while live.here:
-            try:
-                await asyncio.wait_for(_growth.wait(), 1)
-            except TimeoutError:
-                continue
+        while True:
+            await _growth.wait()
             _growth.clear()
             turns = [_written[turn_id] for turn_id in _grown if turn_id in _written]
             _grown.clear()
@@ -117,8 +123,11 @@ async def write() -> None:
 
 async def watch() -> None:
     """Learn which of the turns that nobody reads here are followed through other processes."""
-    while live.here:
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
         unread = [turn for turn in live.here.values() if not turn.readers]
+        if not unread:
+            continue
         try:
             followed = set(await journal.followed([turn.id for turn in unread]))
         except journal.AWAY as error:
@@ -128,7 +137,6 @@ async def watch() -> None:
         for turn in unread:
             if turn.id in followed:
                 turn.is_seen_elsewhere()
-        await asyncio.sleep(WATCH_SECONDS)
 
 
 async def listen() -> None:
@@ -143,8 +151,8 @@ async def listen() -> None:
             _stop([UUID(turn_id)])
 
     async with notices.of(journal.STOPS, heard):
-        while live.here:
-            if missed or notices.deaf:
+        while True:
+            if live.here and (missed or notices.deaf):
                 missed = False
                 try:
                     _stop(await at_once_in_db(_asked_to_stop, _running()))

@@ -345,7 +345,7 @@ def test_a_new_price_touches_no_turn_that_has_begun(desk: Client, alice: User) -
     async def live() -> LiveTurn:
         return LiveTurn(turns.started(opened))
 
-    turns.close(async_to_sync(live)(), outcome)
+    turns.close(opened, async_to_sync(live)(), outcome)
     ended = Turn.objects.get(pk=ask.id)
     assert ended.price == was
     assert (ended.held, ended.charged) == (opened.held, pricing.charge(usage, was))

@@ -1,7 +1,6 @@
 """Claude, through Anthropic's own SDK over HTTP. The only importer of it."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import anthropic
 import structlog
 from django.conf import settings
+from pydantic_core import from_json
 
 from billing.pricing import Usage
 from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
@@ -55,7 +55,7 @@ class Claude:
             try:
                 async for chunk in response.iter_bytes():
                     for data in events.feed(chunk):
-                        delta = answer.read(json.loads(data))
+                        delta = answer.read(from_json(data))
                         if delta is not None:
                             yield delta
             except CUT as error:
