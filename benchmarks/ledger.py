@@ -141,7 +141,8 @@ def open_accounts(database: Database, count: int, *, first: int = 0) -> None:
 # Every wallet that is still empty.
 FILL: LiteralString = """
     INSERT INTO billing_transfer (key, kind, debit_id, credit_id, amount, balance_after, reason, made_by)
-    SELECT 'adjustment:bench-' || wallet.id, 'adjustment', house.id, wallet.id, %(balance)s, %(balance)s, 'to spend', ''
+    SELECT 'adjustment:bench-' || wallet.id, 'adjustment', house.id, wallet.id, %(balance)s, %(balance)s, 'to spend',
+        'me'
     FROM billing_account wallet CROSS JOIN billing_account house
     WHERE wallet.kind = 'wallet' AND house.kind = 'adjustments' AND wallet.balance = 0
 """

@@ -162,8 +162,8 @@ class Transfer(models.Model):
                 condition=~Q(kind="purchase") | Q(order__isnull=False), name="purchase_fulfils_an_order"
             ),
             models.CheckConstraint(
-                condition=~Q(kind__in=["adjustment", "grant"]) | ~Q(reason=""),
-                name="adjustments_and_grants_have_a_reason",
+                condition=~Q(kind__in=["adjustment", "grant"]) | (~Q(reason="") & ~Q(made_by="")),
+                name="adjustments_and_grants_say_who_and_why",
             ),
             models.CheckConstraint(
                 condition=Q(kind="expiry", source__isnull=False) | (~Q(kind="expiry") & Q(source=None)),

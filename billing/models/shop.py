@@ -48,7 +48,10 @@ class Pack(models.Model):
 
 
 class Order(models.Model):
-    """What a person chose to buy, stored before it is paid: credits come from here, never from a payment event."""
+    """What a person chose to buy, stored before it is paid: credits come from here, never from a payment event.
+
+    PostgreSQL keeps what was ordered as it is, and all of an order once it is paid (migration 0020_what_was_is_fixed).
+    """
 
     class Source(models.TextChoices):
         CHECKOUT = "checkout", "bought by hand"
@@ -100,6 +103,13 @@ class Order(models.Model):
                 condition=Q(state="paid", paid_at__isnull=False, paid_cents__isnull=False)
                 | (~Q(state="paid") & Q(paid_at=None, paid_cents=None)),
                 name="order_is_paid_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="paid")
+                | Q(stripe_session__isnull=False)
+                | Q(stripe_invoice__isnull=False)
+                | ~Q(stripe_payment_intent=""),
+                name="a_paid_order_names_its_payment",
             ),
             models.CheckConstraint(
                 condition=Q(source="subscription", plan__isnull=False, subscription__isnull=False)
@@ -156,7 +166,7 @@ class MoneyBack(models.Model):
 
 
 class StripeEvent(models.Model):
-    """An event as Stripe sent it, and what became of it. A row exists once per event id."""
+    """An event as Stripe sent it, and what became of it. A row exists once per event id, and stays as it came."""
 
     class Outcome(models.TextChoices):
         HANDLED = "handled"

@@ -149,7 +149,7 @@ class Turn(models.Model):
 
     The id comes from the client and is the idempotency key; `fingerprint` tells a repeat from a conflict. Its hold
     on the person's wallet has the same id. The row outlives the conversation and the person: it is what the books
-    point to.
+    point to. Once it has ended PostgreSQL keeps it as it is (migration 0007_turns_that_ended_are_fixed).
     """
 
     class State(models.TextChoices):

@@ -1,7 +1,9 @@
 """The proof of the books, with what the ledger alone cannot know: that turns and money agree."""
 
 from billing import audit
-from billing.audit import Rule
+from billing.audit import Rule, guards
+from billing.audit.guards import Guards
+from chatapp.conversations.models import Turn
 
 TURN_HOLD = Rule(
     "turn_hold",
@@ -70,4 +72,21 @@ LEFT_BEHIND = Rule(
     """,
 )
 
-RULES = (*audit.RULES, TURN_HOLD, TURN_WALLET, TURN_CHARGE, TURN_FREE, LEFT_BEHIND)
+# What keeps a turn as it was; see billing/audit/guards.py.
+TURNS = Guards(
+    triggers={
+        ("conversations_turn", "turn_is_never_deleted"): "4010d7115f86686a73ffcbb7c0b07958",
+        ("conversations_turn", "turn_keeps_its_person"): "5072132d3fae3911ae0c0c8a53492b9c",
+        ("conversations_turn", "turn_that_ended_is_fixed"): "6890d156823c437bd6d66016a31aefab",
+        ("conversations_turn", "turns_are_never_truncated"): "0d2941a32284c7706f62953850efe448",
+    },
+    functions={
+        "conversations_turn_guard": "af04a00884b90ba2b0c0289e424d0c3b",
+    },
+)
+
+RULES = (
+    *audit.RULES,
+    *(TURN_HOLD, TURN_WALLET, TURN_CHARGE, TURN_FREE, LEFT_BEHIND),
+    *guards.rules(TURNS, [Turn], prefix="turn_"),
+)

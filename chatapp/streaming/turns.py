@@ -3,6 +3,7 @@
 `open` and `close` are one short transaction each; between them a turn holds no database connection. The call to
 the provider belongs to the task that runs `generate` and not to any request. Whoever closes a turn locks the wallet
 that pays for it and looks whether it still runs: closing twice is impossible, whoever comes second does nothing.
+PostgreSQL changes no turn that has ended.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ from billing.models import Price
 from chatapp.conversations.models import Conversation, Message, Turn
 from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.tasks import record_usage
-from tests.billing.books import CREDIT
+from tests.billing.books import CREDIT, unguarded
 
 SECRET = "The pin of my grandmother is under the doormat."
 
@@ -71,17 +71,18 @@ def ended_turn(
         ledger.hold(wallet=wallet, hold_id=turn.pk, amount=held)
         turn.save(force_insert=True)
         settled = ledger.settle(wallet=wallet, hold_id=turn.pk, price=price)
-        Turn.objects.filter(pk=turn.pk).update(
-            **{
-                "state": "completed",
-                "created_at": ended_at - timedelta(seconds=4),
-                "ended_at": ended_at,
-                "charged": settled.charged,
-                "overrun": settled.overrun,
-                "provider": "anthropic",
-                **columns,
-            }
-        )
+        with unguarded("conversations_turn"):
+            Turn.objects.filter(pk=turn.pk).update(
+                **{
+                    "state": "completed",
+                    "created_at": ended_at - timedelta(seconds=4),
+                    "ended_at": ended_at,
+                    "charged": settled.charged,
+                    "overrun": settled.overrun,
+                    "provider": "anthropic",
+                    **columns,
+                }
+            )
     record_usage(str(turn.pk))
     return Turn.objects.get(pk=turn.pk)
 

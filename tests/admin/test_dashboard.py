@@ -17,7 +17,7 @@ from chatapp.dashboard import Sums
 from chatapp.money_pages import NEEDED
 from tests.admin.conftest import browser_of
 from tests.admin.desk import allow, ended_turn, page
-from tests.billing.books import CREDIT, give, grant, open_turn, order, pay, sql, wallet_of
+from tests.billing.books import CREDIT, give, grant, open_turn, order, pay, sql, unguarded, wallet_of
 
 NOW = datetime(2031, 3, 9, 0, 30, tzinfo=UTC)
 TODAY = NOW.date()
@@ -59,9 +59,10 @@ def test_signups_and_payments_count_on_their_day(alice: User, bob: User) -> None
         (bob, "usd", 1, ago(1)),
         (bob, "eur", 500, ago(6)),
     ):
-        bought = order(user, 500 * CREDIT)
-        pay(bought)
-        Order.objects.filter(pk=bought.pk).update(currency=currency, paid_cents=cents, paid_at=at)
+        bought = order(user, 500 * CREDIT, currency=currency)
+        pay(bought, paid_cents=cents)
+        with unguarded("billing_order"):
+            Order.objects.filter(pk=bought.pk).update(paid_at=at)
     MoneyBack.objects.create(order=bought, reversal="refund:1", cents=200, created_at=NOW)
     order(alice, CREDIT)
     assert [sums(days).signups for days in (1, 6, 7)] == [1, 1, 2]

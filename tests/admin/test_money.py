@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from billing import ledger
 from billing.credits import to_microcredits
-from billing.models import MoneyBack, Order, Transfer
+from billing.models import MoneyBack, Transfer
 from billing.templatetags.amounts import usd
 from chatapp import dashboard, money
 from chatapp.money import Filters, Line, Span
@@ -66,9 +66,8 @@ def used(alice: User, bob: User) -> None:
 @pytest.fixture
 def moved(alice: User) -> None:
     """Today alice has gained and lost credits in every way but by an answer."""
-    bought = order(alice, 500 * CREDIT)
-    pay(bought)
-    Order.objects.filter(pk=bought.pk).update(paid_cents=450, currency="eur")
+    bought = order(alice, 500 * CREDIT, currency="eur")
+    pay(bought, paid_cents=450)
     for reversal, cents in (("refund:1", 180), ("refund:2", 70), ("refund:2", -70)):
         MoneyBack.objects.create(order=bought, reversal=reversal, cents=cents)
     take_back(bought, 200 * CREDIT)

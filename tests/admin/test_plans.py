@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
 from billing.models import AutoTopUp, Order, Pack, Plan, Subscription
 from tests.admin.conftest import browser_of
+from tests.billing.books import order, pay
 
 ADMIN = "/admin/billing"
 TERMS = {
@@ -36,19 +36,17 @@ def subscription(db: None, alice: User) -> Subscription:
 
 
 def period(subscription: Subscription, paid_cents: int) -> Order:
-    return Order.objects.create(
-        user=subscription.user,
+    assert subscription.user
+    made = order(
+        *(subscription.user, 1),
         source="subscription",
         plan=subscription.plan,
         subscription=subscription,
-        credits_microcredits=1,
         amount_cents=1000,
-        currency="usd",
-        state="paid",
-        paid_at=Now(),
-        paid_cents=paid_cents,
         stripe_invoice=f"in_{paid_cents}",
     )
+    pay(made, paid_cents=paid_cents)
+    return made
 
 
 def test_a_plan_is_made_and_changed_until_it_is_chosen(desk: Client) -> None:

@@ -144,7 +144,7 @@ def test_a_row_that_a_turn_was_held_at_is_only_read_whatever_its_date(
     desk: Client, model: LanguageModel, alice: User
 ) -> None:
     ahead = price(model, timezone.now() + timedelta(days=9))
-    Turn.objects.filter(pk=ended_turn(alice).pk).update(price=ahead)
+    ended_turn(alice, price_id=ahead.pk)
     assert desk.post(f"{LIST}{ahead.pk}/change/", row(model, input_usd="3")).status_code == 403
     assert desk.post(f"{LIST}{ahead.pk}/delete/", {"post": "yes"}).status_code == 403
 

@@ -31,19 +31,24 @@ def give(user: User, amount: int) -> Transfer:
     return ledger.adjust(user=user, amount=amount, reason="for a test", made_by=user, key=uuid.uuid4().hex)
 
 
-def order(user: User, amount: int) -> Order:
-    return Order.objects.create(user=user, credits_microcredits=amount, amount_cents=100, currency="usd")
+def order(user: User, amount: int, **facts: Any) -> Order:
+    about = {"credits_microcredits": amount, "amount_cents": 100, "currency": "usd", **facts}
+    return Order.objects.create(user=user, **about)
 
 
-def pay(order: Order) -> Transfer:
-    """What fulfilment does when Stripe says that an order is paid."""
+def pay(order: Order, **facts: Any) -> Transfer:
+    """What fulfilment does when Stripe says that an order is paid; `facts` are what else it says."""
     with transaction.atomic():
         assert order.user is not None
         wallet = ledger.locked_wallet_of(order.user)
-        Order.objects.filter(pk=order.pk).exclude(state="paid").update(
-            state="paid", paid_at=Now(), paid_cents=order.amount_cents, stripe_session=f"cs_{order.pk}"
-        )
+        mark_paid(order, **facts)
         return ledger.purchase(wallet=wallet, order=order)
+
+
+def mark_paid(order: Order, **facts: Any) -> None:
+    about = {"paid_cents": order.amount_cents, "stripe_session": f"cs_{order.pk}", **facts}
+    unpaid = Order.objects.filter(pk=order.pk).exclude(state="paid")
+    unpaid.update(state="paid", paid_at=Now(), **about)
 
 
 def take_back(order: Order, amount: int) -> Transfer:
@@ -75,10 +80,15 @@ def grant(user: User, amount: int, *, expires_at: datetime | None = None) -> Tra
 
 
 def open_turn(
-    user: User, amount: int, *, id: uuid.UUID | None = None, hold: Callable[..., Hold] | None = None
+    user: User,
+    amount: int,
+    *,
+    id: uuid.UUID | None = None,
+    hold: Callable[..., Hold] | None = None,
+    price: Price | None = None,
 ) -> uuid.UUID:
     """A running turn and its hold; InsufficientCredits if the wallet has less. `hold` may make it another way."""
-    price = Price.objects.filter(model="claude-sonnet-5-5").latest("effective_from")
+    price = price or Price.objects.filter(model="claude-sonnet-5-5").latest("effective_from")
     turn = Turn(id=id or uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
     with transaction.atomic():
         if hold is None:
@@ -108,6 +118,37 @@ def sql(statement: str, *params: object) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def unguarded(*tables: str) -> Iterator[None]:
+    """Inside, none of our triggers looks at what is written into these tables: for a past that a test makes up."""
+    with transaction.atomic():
+        commit_would_follow()
+        sql(_switch(tables, "DISABLE"))
+        yield
+        commit_would_follow()
+        sql(_switch(tables, "ENABLE ALWAYS"))
+
+
+def nothing_looks() -> None:
+    """Until the transaction ends, no trigger and no foreign key looks at what is written."""
+    commit_would_follow()
+    [[tables]] = sql(
+        "SELECT array_agg(DISTINCT tgrelid::regclass::text) FROM pg_trigger WHERE NOT tgisinternal"
+    )
+    sql(_switch(tables, "DISABLE"))
+    sql("SET LOCAL session_replication_role = replica")
+
+
+def _switch(tables: Sequence[str], how: str) -> str:
+    return f"""
+    DO $$ DECLARE found record; BEGIN
+        FOR found IN SELECT tgrelid::regclass AS of, tgname FROM pg_trigger
+            WHERE tgrelid = ANY(ARRAY{list(tables)}::regclass[]) AND NOT tgisinternal
+        LOOP EXECUTE format('ALTER TABLE %s {how} TRIGGER %I', found.of, found.tgname); END LOOP;
+    END $$
+    """
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from accounts.models import User
 from billing import ledger
 from billing.errors import BillingError, InsufficientCredits
 from billing.models import Account, Order, Transfer
-from tests.billing.books import close_turn, open_turn, order, pay, sql, wallet_of
+from tests.billing.books import close_turn, open_turn, order, pay, sql, unguarded, wallet_of
 from tests.billing.ledger_model import (
     Adjust,
     Books,
@@ -81,9 +81,8 @@ class Driver:
         beginning: datetime = sql("SELECT clock_timestamp()")[0][0]
         driver = cls(people, {}, beginning)
         for number, wanted in books.orders.items():
-            ordered = order(people[wanted.wallet], wanted.credits)
-            ordered.credits_expire_at = driver._moment(wanted.expires)
-            ordered.save()
+            expires = driver._moment(wanted.expires)
+            ordered = order(people[wanted.wallet], wanted.credits, credits_expire_at=expires)
             driver.orders[number] = ordered.pk
         for person in people:
             wallet_of(person)
@@ -111,8 +110,7 @@ class Driver:
         """By making everything of these people a day older."""
         self.beginning -= DAY
         wallets = self._wallets()
-        with transaction.atomic():
-            sql("SET LOCAL session_replication_role = replica")
+        with unguarded("billing_hold", "billing_lot", "billing_transfer", "billing_order"):
             sql(
                 "UPDATE billing_hold SET created_at = created_at - interval '1 day' WHERE account_id = ANY(%s)",
                 wallets,

@@ -1,28 +1,33 @@
 """The audit: right books pass, and each way to break them is seen, in the row where it is."""
 
 import json
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from io import StringIO
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.db.models.functions import Now
 
 from accounts.models import User
 from billing import audit
-from billing.audit import Rule
+from billing.audit import Rule, guards
+from billing.audit.guards import Guards
 from billing.credits import as_string
 from billing.models import Account, Order, StripeEvent, Transfer
 from chatapp.conversations.models import Turn
-from chatapp.streaming.audit import RULES
+from chatapp.streaming.audit import RULES, TURNS
 from tests.billing.books import (
     CREDIT,
     close_turn,
-    commit_would_follow,
     grant,
+    nothing_looks,
     open_turn,
     order,
     pay,
@@ -73,6 +78,7 @@ class Books:
             amount=abs(change),
             balance_after=after,
             reason="unseen",
+            made_by="nobody",
             **{"key": uuid.uuid4().hex, **fields},
         ).pk
 
@@ -99,9 +105,8 @@ def lines() -> set[str]:
 @pytest.fixture
 def found(books: Books) -> Callable[[], set[str]]:
     """`found()`: what has been broken since, by statements that no trigger and no foreign key looked at."""
+    nothing_looks()
     before = lines()
-    commit_would_follow()
-    sql("SET LOCAL session_replication_role = replica")
     return lambda: lines() - before
 
 
@@ -513,7 +518,9 @@ def test_an_order_credited_twice(books: Books, found: Found) -> None:
 
 
 def test_a_paid_order_without_a_purchase(books: Books, found: Found) -> None:
-    Order.objects.filter(pk=books.unpaid.pk).update(state="paid", paid_at=Now(), paid_cents=1)
+    Order.objects.filter(pk=books.unpaid.pk).update(
+        state="paid", paid_at=Now(), paid_cents=1, stripe_session="cs_paid"
+    )
     assert found() == {
         f"purchase: order {books.unpaid.pk}: expected one purchase of 9 by {books.alice.pk}, found none"
     }
@@ -665,49 +672,136 @@ def test_the_books_of_somebody_who_is_gone_stay_right(books: Books) -> None:
 # --- What keeps the rules --------------------------------------------------------------------------------
 
 
-def rows_of(rule: Rule) -> set[str]:
-    return {str(row) for row in audit.prove([rule]).broken[rule.name]}
+def rows_of(name: str) -> set[str]:
+    [rule] = (rule for rule in RULES if rule.name == name)
+    return {str(row) for row in audit.prove([rule]).broken[name]}
 
 
-@pytest.mark.parametrize(("name", "table"), audit.TRIGGERS.items())
-def test_a_trigger_that_is_off_or_gone(db: None, name: str, table: str) -> None:
-    sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
-    assert rows_of(audit.TRIGGER) == set()
-    line = f"trigger: trigger {name} on {table}: expected enabled, found"
-    for change, found in (
-        (f"ALTER TABLE {table} DISABLE TRIGGER {name}", "disabled"),
-        (f"ALTER TABLE {table} ENABLE REPLICA TRIGGER {name}", "enabled on replicas only"),
-        (f"DROP TRIGGER {name} ON {table}", "none"),
-    ):
-        sql(change)
-        assert rows_of(audit.TRIGGER) == {f"{line} {found}"}
+@contextmanager
+def undone() -> Iterator[None]:
+    """What is done inside is not done after it."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
-def test_no_trigger_of_the_ledger_is_forgotten(db: None) -> None:
-    there = sql(
-        "SELECT tgname, tgrelid::regclass::text FROM pg_trigger"
-        " WHERE NOT tgisinternal AND tgrelid::regclass::text LIKE 'billing%'"
+@pytest.mark.parametrize(("guards", "rule"), [(guards.LEDGER, "trigger"), (TURNS, "turn_trigger")])
+def test_a_trigger_that_is_off_changed_or_gone(db: None, guards: Guards, rule: str) -> None:
+    assert rows_of(rule) == set()
+    for (table, name), made in guards.triggers.items():
+        line = f"{rule}: trigger {name} on {table}: expected always enabled, {made}, found"
+        for change, found in (
+            (f"ALTER TABLE {table} DISABLE TRIGGER {name}", "disabled"),
+            (f"ALTER TABLE {table} ENABLE REPLICA TRIGGER {name}", "enabled on replicas only"),
+            (f"ALTER TABLE {table} ENABLE TRIGGER {name}", "disabled on replicas"),
+            (f"DROP TRIGGER {name} ON {table}", "none"),
+        ):
+            with undone():
+                sql(change)
+                assert rows_of(rule) == {f"{line} {found}"}
+
+
+def test_a_trigger_that_is_made_again_to_do_nothing(db: None) -> None:
+    sql("DROP TRIGGER transfer_is_never_changed ON billing_transfer")
+    sql(
+        "CREATE TRIGGER transfer_is_never_changed BEFORE UPDATE OR DELETE ON billing_transfer"
+        " FOR EACH ROW WHEN (false) EXECUTE FUNCTION billing_refuse()"
     )
-    assert dict(there) == audit.TRIGGERS
+    sql("ALTER TABLE billing_transfer ENABLE ALWAYS TRIGGER transfer_is_never_changed")
+    [line] = rows_of("trigger")
+    made, found = re.findall(r"always enabled, (\w{32})", line)
+    assert line.startswith("trigger: trigger transfer_is_never_changed on billing_transfer: expected")
+    assert made != found
 
 
-@pytest.mark.parametrize(("name", "table"), audit.CONSTRAINTS.items())
+@pytest.mark.parametrize(("guards", "rule"), [(guards.LEDGER, "function"), (TURNS, "turn_function")])
+def test_a_function_that_does_something_else(db: None, guards: Guards, rule: str) -> None:
+    assert rows_of(rule) == set()
+    for name, made in guards.functions.items():
+        [(signature, definition)] = sql(
+            "SELECT oid::regprocedure::text, pg_get_functiondef(oid) FROM pg_proc WHERE proname = %s", name
+        )
+        for change in (
+            definition.replace("BEGIN", "BEGIN NULL;", 1),
+            f"ALTER FUNCTION {signature} SECURITY DEFINER",
+        ):
+            with undone():
+                sql(change)
+                [line] = rows_of(rule)
+                assert line.startswith(f"{rule}: function {name}: expected {made}, found ")
+
+
+def test_functions_look_for_tables_where_they_were_made_to(db: None) -> None:
+    sql("ALTER FUNCTION billing_is_due(bigint) SET search_path = pg_temp, public")
+    [line] = rows_of("function")
+    assert line.startswith("function: function billing_is_due: expected ")
+
+
+def test_no_guard_is_forgotten(db: None) -> None:
+    there = sql("SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal")
+    assert set(there) == {*guards.LEDGER.triggers, *TURNS.triggers}
+    functions = sql("SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace")
+    assert {name for (name,) in functions} == {*guards.LEDGER.functions, *TURNS.functions}
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        (model._meta.db_table, constraint.name)
+        for model in [*apps.get_app_config("billing").get_models(), Turn]
+        for constraint in model._meta.constraints
+    ],
+)
 def test_a_constraint_that_is_gone(db: None, name: str, table: str) -> None:
-    assert rows_of(audit.CONSTRAINT) == set()
+    rule = "turn_constraint" if table == "conversations_turn" else "constraint"
+    assert rows_of(rule) == set()
     is_constraint = sql("SELECT 1 FROM pg_constraint WHERE conname = %s", name)
     sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}" if is_constraint else f"DROP INDEX {name}")
-    assert rows_of(audit.CONSTRAINT) == {
-        f"constraint: constraint {name} on {table}: expected valid, found none"
-    }
+    assert rows_of(rule) == {f"{rule}: constraint {name} on {table}: expected valid, found none"}
 
 
 def test_a_constraint_that_does_not_hold_for_every_row(db: None) -> None:
     name = "transfer_amount_is_positive"
     sql(f"ALTER TABLE billing_transfer DROP CONSTRAINT {name}")
     sql(f"ALTER TABLE billing_transfer ADD CONSTRAINT {name} CHECK (amount > 0) NOT VALID")
-    assert rows_of(audit.CONSTRAINT) == {
+    assert rows_of("constraint") == {
         f"constraint: constraint {name} on billing_transfer: expected valid, found not valid"
     }
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "kind"),
+    [
+        ("billing_transfer", "id", "primary"),
+        ("billing_transfer", "key", "unique"),
+        ("billing_transfer", "debit_id", "foreign"),
+        ("billing_customer", "stripe_id", "unique"),
+        ("billing_plancheckout", "stripe_session", "unique"),
+        ("billing_stripeevent", "id", "primary"),
+        ("billing_account", "user_id", "unique"),
+        ("billing_account", "user_id", "foreign"),
+        ("conversations_turn", "price_id", "foreign"),
+    ],
+)
+def test_a_key_that_is_gone(db: None, table: str, column: str, kind: str) -> None:
+    rule = "turn_key" if table == "conversations_turn" else "key"
+    assert rows_of(rule) == set()
+    [[name]] = sql(
+        "SELECT conname FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attname = %s"
+        " WHERE c.conrelid = %s::regclass AND c.conkey = ARRAY[a.attnum] AND c.contype::text = %s",
+        *(column, table, kind[0]),
+    )
+    sql(f"ALTER TABLE {table} DROP CONSTRAINT {name} CASCADE")
+    assert f"{rule}: {kind} key {column} of {table}: expected valid, found none" in rows_of(rule)
+
+
+def test_foreign_keys_that_are_switched_off(db: None) -> None:
+    sql("ALTER TABLE billing_lotuse DISABLE TRIGGER ALL")
+    found = {line.partition(" on ")[0] for line in rows_of("trigger") if "foreign key" in line}
+    names = sql(
+        "SELECT conname FROM pg_constraint WHERE conrelid = 'billing_lotuse'::regclass AND contype = 'f'"
+    )
+    assert found == {f"trigger: foreign key {name}" for (name,) in names}
 
 
 # --- The command -----------------------------------------------------------------------------------------

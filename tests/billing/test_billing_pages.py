@@ -46,6 +46,7 @@ def buy(user: User, microcredits: int = 500_000_000, cents: int = 500) -> Order:
             state=Order.State.PAID,
             paid_at=Now(),
             paid_cents=500,
+            stripe_session=f"cs_{uuid.uuid4()}",
         )
         ledger.purchase(wallet=ledger.locked_wallet_of(user), order=order)
     return order

@@ -25,6 +25,7 @@ from tests.billing.books import (
     commit_would_follow,
     give,
     grant,
+    mark_paid,
     open_turn,
     order,
     pay,
@@ -166,7 +167,9 @@ def test_a_wallet_in_hand_tells_what_postgresql_has(alice: User) -> None:
         assert (wallet.balance, wallet.held) == has(alice) == (WELCOME, 30)
         ledger.settle(wallet=wallet, hold_id=held, price=12)
         assert (wallet.balance, wallet.held) == has(alice) == (WELCOME - 12, 0)
-        ledger.purchase(wallet=wallet, order=order(alice, 500))
+        bought = order(alice, 500)
+        mark_paid(bought)
+        ledger.purchase(wallet=wallet, order=bought)
         assert (wallet.balance, wallet.held) == has(alice) == (WELCOME + 488, 0)
 
 

@@ -2,14 +2,26 @@
 
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from django.db import connection
 
 from accounts.models import User
-from billing.models import Account, Hold, MoneyBack, Order, Transfer
+from billing.models import Account, Hold, MoneyBack, Order, StripeEvent, Transfer
 from billing.movements import Filters, older
-from tests.billing.books import CREDIT, commit_would_follow, give, order, pay, refused, sql, wallet_of
+from tests.billing.books import (
+    CREDIT,
+    close_turn,
+    commit_would_follow,
+    give,
+    open_turn,
+    order,
+    pay,
+    refused,
+    sql,
+    wallet_of,
+)
 
 WELCOME = 100 * CREDIT
 ONLY_APPENDED = "the ledger is append-only"
@@ -44,7 +56,7 @@ def hold(wallet: Account, amount: int = CREDIT, state: str = "pending") -> uuid.
 
 
 def end(hold_id: uuid.UUID, state: str) -> None:
-    sql("UPDATE billing_hold SET state = %s, ended_at = now() WHERE id = %s", state, hold_id)
+    sql("UPDATE billing_hold SET state = %s, ended_at = statement_timestamp() WHERE id = %s", state, hold_id)
 
 
 def transfer(
@@ -58,11 +70,12 @@ def transfer(
     hold: uuid.UUID | None = None,
     order: Order | None = None,
     reason: str = "typed by hand",
+    made_by: str = "an operator",
     conflict: str = "",
 ) -> None:
     sql(
         f"INSERT INTO public.billing_transfer ({COLUMNS}, hold_id, order_id)"
-        f" VALUES (%s, %s, %s, %s, %s, %s, %s, '', %s, %s) {conflict}",
+        f" VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) {conflict}",
         *(
             key or uuid.uuid4().hex,
             kind,
@@ -71,6 +84,7 @@ def transfer(
             amount,
             balance_after,
             reason,
+            made_by,
             hold,
             order and order.pk,
         ),
@@ -183,7 +197,7 @@ def test_a_transfer_and_its_lie_in_one_statement_are_refused(wallet: Account) ->
         with refused("by its newest transfer|balance_after is"):
             sql(
                 f"WITH forged AS ({INSERT}"
-                " VALUES ('forged', 'adjustment', %s, %s, 1, %s, 'forged', '') RETURNING balance_after)"
+                " VALUES ('forged', 'adjustment', %s, %s, 1, %s, 'forged', 'me') RETURNING balance_after)"
                 " UPDATE billing_account SET balance = %s FROM forged WHERE id = %s",
                 *(house("adjustments"), wallet.pk, WELCOME + 1000, written, wallet.pk),
             )
@@ -221,7 +235,10 @@ def test_what_is_forged_in_a_temporary_table_is_not_believed(wallet: Account) ->
             sql(f"UPDATE public.billing_account SET {column} = 7 WHERE id = %s", wallet.pk)
     sql("UPDATE pg_temp.billing_transfer SET kind = 'charge', hold_id = %s", hold_id)
     with refused("a hold is charged in the transaction that settles it"):
-        sql("UPDATE public.billing_hold SET state = 'settled', ended_at = now() WHERE id = %s", hold_id)
+        sql(
+            "UPDATE public.billing_hold SET state = 'settled', ended_at = statement_timestamp() WHERE id = %s",
+            hold_id,
+        )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +256,10 @@ def test_a_wallet_stays_a_wallet_and_its_owners(wallet: Account, other: Account,
             sql(f"UPDATE billing_account SET {assignment} WHERE id = %s", wallet.pk)
     with refused("is not given to another person"):
         sql("UPDATE billing_account SET user_id = %s WHERE id = %s", charlie.pk, wallet.pk)
-    sql("UPDATE billing_account SET user_id = NULL WHERE id = %s", wallet.pk)
+    with refused("stays theirs as long as they are there"):
+        sql("UPDATE billing_account SET user_id = NULL WHERE id = %s", wallet.pk)
+    assert wallet.user
+    wallet.user.delete()
     with refused("is not given to another person"):
         sql("UPDATE billing_account SET user_id = %s WHERE id = %s", charlie.pk, wallet.pk)
 
@@ -370,7 +390,7 @@ def test_a_repeated_key_moves_nothing_even_when_the_conflict_is_hushed(wallet: A
 
 
 def test_the_order_of_transfers_is_not_chosen(wallet: Account) -> None:
-    values = f"'adjustment', {house('adjustments')}, {wallet.pk}, 1, {WELCOME + 1}, 'r', '')"
+    values = f"'adjustment', {house('adjustments')}, {wallet.pk}, 1, {WELCOME + 1}, 'r', 'me')"
     with refused("cannot insert a non-DEFAULT value"):
         sql(f"INSERT INTO billing_transfer (id, {COLUMNS}) VALUES (1000000000, 'k', {values}")
     with refused("by its newest transfer"):
@@ -379,7 +399,7 @@ def test_the_order_of_transfers_is_not_chosen(wallet: Account) -> None:
 
 def test_one_statement_moves_many_wallets_but_each_once(wallet: Account, other: Account) -> None:
     many = (
-        f"{INSERT} SELECT concat(id, '-', n), 'adjustment', %s, id, 3, balance + 3 * n, 'for all', ''"
+        f"{INSERT} SELECT concat(id, '-', n), 'adjustment', %s, id, 3, balance + 3 * n, 'for all', 'me'"
         " FROM billing_account, generate_series(1, %s) n WHERE id IN (%s, %s)"
     )
     sql(many, house("adjustments"), 1, wallet.pk, other.pk)
@@ -397,7 +417,7 @@ def test_copy_is_held_to_the_same_rules(wallet: Account) -> None:
             connection.cursor() as cursor,
             cursor.copy(f"COPY billing_transfer ({COLUMNS}) FROM STDIN") as rows,
         ):
-            rows.write_row((key, "adjustment", adjustments, wallet.pk, 5, balance_after, "copied", ""))
+            rows.write_row((key, "adjustment", adjustments, wallet.pk, 5, balance_after, "copied", "me"))
 
     copy("honest", WELCOME + 5)
     assert balances(wallet) == (WELCOME + 5, 0)
@@ -405,10 +425,11 @@ def test_copy_is_held_to_the_same_rules(wallet: Account) -> None:
         copy("forged", WELCOME + 5000)
 
 
-def test_an_adjustment_has_a_reason_and_takes_only_what_is_available(wallet: Account) -> None:
+def test_an_adjustment_says_who_and_why_and_takes_only_what_is_available(wallet: Account) -> None:
     hold(wallet, 40 * CREDIT)
-    with refused("adjustments_and_grants_have_a_reason"):
-        transfer("adjustment", house("adjustments"), wallet.pk, 1, WELCOME + 1, reason="")
+    for missing in ({"reason": ""}, {"made_by": ""}):
+        with refused("adjustments_and_grants_say_who_and_why"):
+            transfer("adjustment", house("adjustments"), wallet.pk, 1, WELCOME + 1, **missing)
     with refused("does not have so many credits available"):
         transfer("adjustment", wallet.pk, house("adjustments"), 60 * CREDIT + 1, 40 * CREDIT - 1)
     transfer("adjustment", wallet.pk, house("adjustments"), 60 * CREDIT, 40 * CREDIT)
@@ -433,7 +454,9 @@ def test_a_purchase_credits_what_its_order_says_to_who_ordered_it(
             transfer("purchase", stripe, taker.pk, amount, WELCOME + amount, order=bought)
     with refused("purchase_fulfils_an_order"):
         transfer("purchase", stripe, wallet.pk, 500, WELCOME + 500)
-    transfer("purchase", stripe, wallet.pk, 500, WELCOME + 500, order=bought)
+    with refused("is paid in the transaction that credits it"):
+        transfer("purchase", stripe, wallet.pk, 500, WELCOME + 500, order=bought)
+    pay(bought)
     with refused("one_purchase_per_order"):
         transfer("purchase", stripe, wallet.pk, 500, WELCOME + 1000, order=bought)
 
@@ -507,7 +530,8 @@ def test_many_holds_can_begin_and_end_in_one_statement(wallet: Account) -> None:
     )
     assert balances(wallet) == (WELCOME, 10)
     sql(
-        "UPDATE billing_hold SET state = 'released', ended_at = now() WHERE account_id = %s AND amount > 1",
+        "UPDATE billing_hold SET state = 'released', ended_at = statement_timestamp()"
+        " WHERE account_id = %s AND amount > 1",
         wallet.pk,
     )
     assert balances(wallet) == (WELCOME, 1)
@@ -542,11 +566,11 @@ def test_a_hold_begins_pending(wallet: Account, state: str) -> None:
     "assignment",
     [
         "amount = amount - 1",
-        "amount = 1, state = 'released', ended_at = now()",
+        "amount = 1, state = 'released', ended_at = statement_timestamp()",
         "account_id = {other}",
-        "account_id = {other}, state = 'released', ended_at = now()",
-        "id = gen_random_uuid(), state = 'released', ended_at = now()",
-        "created_at = now() - interval '1 day', state = 'released', ended_at = now()",
+        "account_id = {other}, state = 'released', ended_at = statement_timestamp()",
+        "id = gen_random_uuid(), state = 'released', ended_at = statement_timestamp()",
+        "created_at = now() - interval '1 day', state = 'released', ended_at = statement_timestamp()",
         "state = state",
     ],
 )
@@ -562,7 +586,8 @@ def test_a_hold_ends_once(wallet: Account, state: str) -> None:
     end(hold_id, "released")
     with refused("a hold ends once"):
         sql(
-            "UPDATE billing_hold SET state = %s, ended_at = CASE WHEN %s <> 'pending' THEN now() END WHERE id = %s",
+            "UPDATE billing_hold SET state = %s,"
+            " ended_at = CASE WHEN %s <> 'pending' THEN statement_timestamp() END WHERE id = %s",
             *(state, state, hold_id),
         )
 
@@ -631,6 +656,156 @@ def test_a_hold_cannot_be_settled_now_and_charged_later(wallet: Account) -> None
     hold_id = hold(wallet, 10)
     with refused("a hold is charged in the transaction that settles it"):
         end(hold_id, "settled")
+
+
+# --- What was ordered, told and used ---------------------------------------------------------------------
+
+PAST = "'2020-01-01 00:00+00'"
+
+
+@pytest.fixture
+def paid(wallet: Account, alice: User) -> Order:
+    bought = order(alice, 500)
+    pay(bought)
+    return bought
+
+
+@pytest.mark.parametrize(
+    ("assignment", "because"),
+    [
+        ("credits_microcredits = 10 ^ 12", "is fixed"),
+        ("amount_cents = 1", "is fixed"),
+        ("currency = 'jpy'", "is fixed"),
+        ("source = 'auto_topup'", "is fixed"),
+        ("credits_expire_at = now()", "is fixed"),
+        ("pack_id = 1", "is fixed"),
+        ("user_id = '{other}'", "is fixed"),
+        ("user_id = NULL", "stays theirs as long as they are there"),
+        (f"state = 'paid', paid_cents = 100, stripe_session = 'cs', paid_at = {PAST}", "is paid now"),
+        (
+            "state = 'paid', paid_cents = 100, paid_at = statement_timestamp()",
+            "a_paid_order_names_its_payment",
+        ),
+        (
+            "state = 'paid', paid_cents = 100, stripe_session = 'cs', paid_at = statement_timestamp()",
+            "is paid in the transaction that credits it",
+        ),
+    ],
+)
+def test_what_was_ordered_is_not_changed(alice: User, bob: User, assignment: str, because: str) -> None:
+    waiting = order(alice, 500)
+    with refused(because):
+        sql(f"UPDATE billing_order SET {assignment.format(other=bob.pk)} WHERE id = %s", waiting.pk)
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "paid_cents = 1",
+        f"paid_at = {PAST}",
+        f"created_at = {PAST}",
+        "state = 'open', paid_at = NULL, paid_cents = NULL",
+        "stripe_session = NULL, stripe_invoice = 'in_1'",
+        "stripe_payment_intent = 'pi_other'",
+        "failure = 'not really'",
+    ],
+)
+def test_a_paid_order_stays_as_it_is(paid: Order, assignment: str) -> None:
+    with refused("is paid and stays as it is"):
+        sql(f"UPDATE billing_order SET {assignment} WHERE id = %s", paid.pk)
+
+
+def test_an_invoice_that_comes_later_is_told_once(paid: Order) -> None:
+    sql("UPDATE billing_order SET stripe_invoice = 'in_1' WHERE id = %s", paid.pk)
+    for other in ("'in_2'", "NULL"):
+        with refused("is paid and stays as it is"):
+            sql(f"UPDATE billing_order SET stripe_invoice = {other} WHERE id = %s", paid.pk)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_refused"),
+    [
+        ("UPDATE billing_stripeevent SET payload = '{}'", True),
+        ("UPDATE billing_stripeevent SET type = 'other'", True),
+        (f"UPDATE billing_stripeevent SET received_at = {PAST}", True),
+        ("UPDATE billing_stripeevent SET outcome = 'failed', error = 'what became of it'", False),
+        ("UPDATE billing_stripeevent SET outcome = 'handled'", False),
+        ("DELETE FROM billing_stripeevent", True),
+        ("TRUNCATE billing_stripeevent", True),
+        ("DELETE FROM billing_order", True),
+        ("TRUNCATE billing_order CASCADE", True),
+    ],
+)
+def test_an_event_stays_as_it_came(db: None, alice: User, change: str, is_refused: bool) -> None:
+    order(alice, 1)
+    event = StripeEvent.objects.create(
+        id=uuid.uuid4().hex, type="refund.created", payload={"a": 1}, outcome="ignored"
+    )
+    commit_would_follow()
+    with refused(ONLY_APPENDED) if is_refused else nullcontext():
+        sql(change)
+    event.refresh_from_db()
+    if event.outcome == "handled":
+        with refused(ONLY_APPENDED):
+            sql("UPDATE billing_stripeevent SET outcome = 'failed' WHERE id = %s", event.pk)
+
+
+@pytest.mark.parametrize("moment", [PAST, "'2099-01-01 00:00+00'"])
+def test_what_happens_now_is_dated_now(wallet: Account, moment: str) -> None:
+    dated = INSERT.replace("made_by", "made_by, created_at")
+    with refused("what happens now is dated now"):
+        sql(
+            f"{dated} VALUES ('k', 'adjustment', %s, %s, 1, %s, 'r', 'me', {moment})",
+            *(house("adjustments"), wallet.pk, WELCOME + 1),
+        )
+    hold_id = hold(wallet)
+    with refused("what happens now is dated now"):
+        sql(f"UPDATE billing_hold SET state = 'released', ended_at = {moment} WHERE id = %s", hold_id)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "input_tokens = 1",
+        "charged = 0",
+        "cost = 5",
+        "overrun = 1",
+        "state = 'failed'",
+        "state = 'running', ended_at = NULL",
+        f"ended_at = {PAST}",
+        "price_id = price_id + 1",
+        "model_id = 'claude-opus-5-5'",
+        "held = held + 1",
+        "provider_request = 'another'",
+    ],
+)
+def test_a_turn_that_has_ended_stays_as_it_is(wallet: Account, alice: User, change: str) -> None:
+    turn = open_turn(alice, 9)
+    close_turn(turn, 7)
+    with refused("has ended and stays as it is"):
+        sql(f"UPDATE conversations_turn SET {change} WHERE id = %s", turn)
+
+
+def test_a_turn_keeps_what_it_was_opened_at_and_whose_it_is(wallet: Account, alice: User) -> None:
+    turn = open_turn(alice, 9)
+    for change in ("price_id = price_id + 1", "held = 8", "model_id = 'x'", f"created_at = {PAST}"):
+        with refused("keeps what it was opened at"):
+            sql(f"UPDATE conversations_turn SET {change} WHERE id = %s", turn)
+    close_turn(turn, 7)
+    with refused("stays theirs as long as they are there"):
+        sql("UPDATE conversations_turn SET user_id = NULL WHERE id = %s", turn)
+    commit_would_follow()
+    for change in ("DELETE FROM conversations_turn WHERE id = %s", "TRUNCATE conversations_turn CASCADE"):
+        with refused(ONLY_APPENDED):
+            sql(change, *([turn] if "%s" in change else []))
+
+
+def test_the_rules_hold_in_a_session_that_calls_itself_a_replica(wallet: Account) -> None:
+    sql("SET LOCAL session_replication_role = replica")
+    with refused(ONLY_APPENDED):
+        sql("UPDATE billing_transfer SET amount = 1")
+    with refused("is refused: by its newest transfer it is"):
+        sql("UPDATE billing_account SET balance = 1 WHERE id = %s", wallet.pk)
 
 
 # --- Whoever asks ----------------------------------------------------------------------------------------

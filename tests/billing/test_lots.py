@@ -283,9 +283,7 @@ def test_a_refund_takes_what_was_bought_and_not_what_was_given(alice: User) -> N
 
 
 def test_a_refund_of_credits_that_expire_takes_what_is_left_of_them(alice: User) -> None:
-    bought = order(alice, 100)
-    type(bought).objects.filter(pk=bought.pk).update(credits_expire_at=in_days(30))
-    bought.refresh_from_db()
+    bought = order(alice, 100, credits_expire_at=in_days(30))
     paid = pay(bought)
     spend(alice, 60)
     take_back(bought, 100)
@@ -366,4 +364,5 @@ def test_an_adjustment_by_hand_of_credits_that_have_expired_is_refused(alice: Us
             amount=WELCOME + 1,
             balance_after=49,
             reason="r",
+            made_by="an operator",
         )

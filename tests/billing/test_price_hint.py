@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django.test import override_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -88,7 +89,7 @@ def test_the_hint_is_what_is_held_and_hardly_more(
     first = turns.open(alice, Ask(id=uuid.uuid4(), text="What is a hold? " * 40)).turn
     answer = Message.objects.get(pk=first.assistant_message_id)
     Message.objects.filter(pk=answer.pk).update(text="Größer 🍺 " * 500)
-    Turn.objects.filter(pk=first.pk).update(state="completed", ended_at=first.created_at)
+    Turn.objects.filter(pk=first.pk).update(state="completed", ended_at=Now())
     assert first.conversation is not None
     first.conversation.refresh_from_db()
 

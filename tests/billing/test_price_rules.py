@@ -10,7 +10,6 @@ from django.utils import timezone
 from accounts.models import User
 from billing.models import LanguageModel, Price
 from billing.models.catalogue import KINDS, LEAST_MARKUP, MOST_FEE, MOST_MARKUP, MOST_USD
-from chatapp.conversations.models import Turn
 from tests.billing.books import CREDIT, commit_would_follow, open_turn, refused, sql
 
 IN_FORCE = "has come into force and is fixed: a new price is a new row"
@@ -80,7 +79,7 @@ def test_a_row_that_lies_ahead_is_changed_and_deleted(ahead: Price) -> None:
 
 
 def test_a_row_that_a_turn_was_held_at_is_fixed_whatever_its_date(ahead: Price, alice: User) -> None:
-    Turn.objects.filter(pk=open_turn(alice, CREDIT)).update(price=ahead)
+    open_turn(alice, CREDIT, price=ahead)
     with refused("is fixed: a turn was held at it"):
         sql("UPDATE billing_price SET input_usd = 3 WHERE id = %s", ahead.pk)
     with refused("is fixed: a turn was held at it"):
@@ -88,7 +87,7 @@ def test_a_row_that_a_turn_was_held_at_is_fixed_whatever_its_date(ahead: Price, 
 
 
 def test_a_temporary_table_does_not_hide_the_turns(ahead: Price, alice: User) -> None:
-    Turn.objects.filter(pk=open_turn(alice, CREDIT)).update(price=ahead)
+    open_turn(alice, CREDIT, price=ahead)
     sql("CREATE TEMPORARY TABLE conversations_turn (LIKE public.conversations_turn)")
     with refused("is fixed: a turn was held at it"):
         sql("UPDATE billing_price SET input_usd = 3 WHERE id = %s", ahead.pk)

@@ -232,7 +232,8 @@ def test_an_order_marked_as_paid_without_its_credits(
     checkout = go_to_checkout(alice)
     demo_stripe.faults(drop=True)
     demo_stripe.pay(checkout.url)
-    Order.objects.filter(pk=checkout.order.pk).update(state="paid", paid_at=Now(), paid_cents=500)
+    with books.unguarded("billing_order"):
+        Order.objects.filter(pk=checkout.order.pk).update(state="paid", paid_at=Now(), paid_cents=500)
     assert open_ones(checkout.order) == ["not_credited"]
     # The books of the tests after this one are to be right again.
     with transaction.atomic():
@@ -244,7 +245,8 @@ def test_an_amount_that_differs(
     column: str, alice: User, go_to_checkout: GoToCheckout, demo_stripe: DemoStripe
 ) -> None:
     order = paid(go_to_checkout, demo_stripe, alice).order
-    Order.objects.filter(pk=order.pk).update(**{column: 499})
+    with books.unguarded("billing_order"):
+        Order.objects.filter(pk=order.pk).update(**{column: 499})
     assert open_ones(order) == ["amount"]
     assert Discrepancy.objects.get(order=order).found == "$4.99"
 
@@ -280,8 +282,7 @@ def test_a_payment_for_which_two_orders_were_credited(
 ) -> None:
     payment = paid(go_to_checkout, demo_stripe, alice).order.stripe_payment_intent
     twin = books.order(alice, CREDIT)
-    books.pay(twin)
-    Order.objects.filter(pk=twin.pk).update(stripe_payment_intent=payment)
+    books.pay(twin, stripe_payment_intent=payment)
     assert open_ones(stripe_id=payment) == ["credited_twice"]
 
 

@@ -161,8 +161,7 @@ def take_all(*found: Reversal) -> None:
 
 def paid_order(user: User, credits: int, cents: int) -> Order:
     made = order(user, credits)
-    pay(made)
-    Order.objects.filter(pk=made.pk).update(paid_cents=cents, stripe_payment_intent=f"pi_{made.pk.hex}")
+    pay(made, paid_cents=cents, stripe_payment_intent=f"pi_{made.pk.hex}")
     made.refresh_from_db()
     return made
 
@@ -285,8 +284,7 @@ def test_what_alice_gave_back_is_none_of_charlies(
 
 def test_an_order_that_cost_nothing_has_nothing_to_give_back(alice: User, db: None) -> None:
     free = order(alice, BOUGHT)
-    pay(free)
-    Order.objects.filter(pk=free.pk).update(paid_cents=0)
+    pay(free, paid_cents=0)
     with transaction.atomic():
         reversals.apply(reversals.News(refund_that(free, order_id=str(free.pk)), None))
     assert moved(free) == []

@@ -15,6 +15,7 @@ from billing import ledger, pricing
 from billing.models import Transfer
 from chatapp.conversations.models import Message, Turn
 from chatapp.db import in_db
+from tests.billing.books import unguarded
 from tests.conftest import SignIn, SignInAsync
 from tests.stack import Stack
 from tests.streaming.reading import (
@@ -322,10 +323,14 @@ def test_when_to_come_back_is_told_as_long_as_it_makes_sense(
         ]
 
     assert all(seconds is not None and 590 < seconds <= 600 for seconds in told())
-    row = Turn.objects.filter(pk=turn)
-    row.update(retry_at=F("retry_at") - timedelta(minutes=5))
+
+    def pass_five_minutes() -> None:
+        with unguarded("conversations_turn"):
+            Turn.objects.filter(pk=turn).update(retry_at=F("retry_at") - timedelta(minutes=5))
+
+    pass_five_minutes()
     assert all(seconds is not None and 290 < seconds <= 300 for seconds in told())
-    row.update(retry_at=F("retry_at") - timedelta(minutes=5))
+    pass_five_minutes()
     assert told() == (None, None)
 
 

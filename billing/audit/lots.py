@@ -1,0 +1,99 @@
+"""Credits that expire: used in their order, and booked when their day has come."""
+
+from billing.audit.proof import Rule
+
+LOT = Rule(
+    "lot",
+    "Credits that expire are one lot, of the wallet and the amount of the transfer that brought them.",
+    """
+    SELECT concat('transfer ', COALESCE(t.id, l.transfer_id)),
+        CASE WHEN t.expires_at IS NULL THEN 'no lot'
+            ELSE concat('a lot of ', t.amount, ' on account ', t.credit_id, ' until ', t.expires_at) END,
+        CASE WHEN l.transfer_id IS NULL THEN 'none'
+            ELSE concat('a lot of ', l.amount, ' on account ', l.account_id, ' until ', l.expires_at) END
+    FROM (SELECT * FROM billing_transfer WHERE expires_at IS NOT NULL) t
+    FULL JOIN billing_lot l ON l.transfer_id = t.id
+    WHERE ((l.account_id, l.amount, l.expires_at) = (t.credit_id, t.amount, t.expires_at)) IS NOT TRUE
+    """,
+)
+
+LOT_LEFT = Rule(
+    "lot_left",
+    "What remains of a lot is what no transfer has used.",
+    """
+    SELECT concat('lot ', l.transfer_id), (l.amount - COALESCE(used.amount, 0))::text, l.remaining::text
+    FROM billing_lot l
+    LEFT JOIN (SELECT lot_id, sum(amount) AS amount FROM billing_lotuse GROUP BY lot_id) used
+        ON used.lot_id = l.transfer_id
+    WHERE l.remaining <> l.amount - COALESCE(used.amount, 0)
+    """,
+)
+
+LOT_CHAIN = Rule(
+    "lot_chain",
+    "What a use tells that it left of its lot continues the use before it.",
+    """
+    SELECT concat('lot use ', id), remaining::text, remaining_after::text
+    FROM (
+        SELECT u.id, u.remaining_after,
+            COALESCE(lag(u.remaining_after) OVER (PARTITION BY u.lot_id ORDER BY u.id), l.amount) - u.amount
+                AS remaining
+        FROM billing_lotuse u JOIN billing_lot l ON l.transfer_id = u.lot_id
+    ) chained
+    WHERE remaining_after <> remaining
+    """,
+)
+
+LOT_USE = Rule(
+    "lot_use",
+    "A transfer uses lots of the wallet it debits, up to its amount; an expiry uses all of its amount, of its own lot.",
+    """
+    SELECT concat('transfer ', t.id),
+        CASE t.kind WHEN 'expiry' THEN concat(t.amount, ' of lot ', t.source_id)
+            ELSE concat('at most ', t.amount, ' of lots of account ', t.debit_id) END,
+        concat(COALESCE(used.amount, 0), ' of lots ', COALESCE(used.lots, 'none'), ' of account ',
+            COALESCE(used.accounts, 'none'))
+    FROM billing_transfer t
+    LEFT JOIN (
+        SELECT u.transfer_id, sum(u.amount) AS amount,
+            string_agg(l.transfer_id::text, ', ' ORDER BY l.transfer_id) AS lots,
+            string_agg(DISTINCT l.account_id::text, ', ') AS accounts
+        FROM billing_lotuse u JOIN billing_lot l ON l.transfer_id = u.lot_id GROUP BY u.transfer_id
+    ) used ON used.transfer_id = t.id
+    WHERE (used.transfer_id IS NOT NULL OR t.kind = 'expiry') AND (
+        used.accounts = t.debit_id::text AND used.amount <= t.amount
+        AND (t.kind <> 'expiry' OR (used.amount = t.amount AND used.lots = t.source_id::text))
+    ) IS NOT TRUE
+    """,
+)
+
+EXPIRED = Rule(
+    "expired",
+    "What expired an hour ago is booked, except what a turn that was opened before may still need.",
+    """
+    SELECT concat('lot ', l.transfer_id), 'nothing left to book', concat(due.amount, ' to be booked')
+    FROM (
+        SELECT DISTINCT account_id FROM billing_lot WHERE remaining > 0 AND expires_at < now() - interval '1 hour'
+    ) overdue
+    CROSS JOIN LATERAL billing_expirable(overdue.account_id) due
+    JOIN billing_lot l ON l.transfer_id = due.lot
+    WHERE l.expires_at < now() - interval '1 hour'
+    """,
+)
+
+COVERED = Rule(
+    "covered",
+    "A wallet has what remains of its lots, and less only as far as reversals have taken it there.",
+    """
+    SELECT concat('account ', a.id), concat('at least ', lots.remaining - reversed.amount), a.balance::text
+    FROM (SELECT account_id, sum(remaining) AS remaining FROM billing_lot WHERE remaining > 0 GROUP BY account_id) lots
+    JOIN billing_account a ON a.id = lots.account_id
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(sum(CASE WHEN debit_id = a.id THEN amount ELSE -amount END), 0) AS amount
+        FROM billing_transfer WHERE a.id IN (debit_id, credit_id) AND kind IN ('refund', 'dispute')
+    ) reversed
+    WHERE a.balance < lots.remaining AND a.balance < lots.remaining - reversed.amount
+    """,
+)
+
+RULES = (LOT, LOT_LEFT, LOT_CHAIN, LOT_USE, EXPIRED, COVERED)
