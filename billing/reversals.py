@@ -292,7 +292,8 @@ def _too_much(found: list[Reversal], order: Order, wallet: Account) -> Iterator[
         (transfer for one in going_back for transfer in _unreturned(one, order)),
         key=lambda transfer: -transfer.pk,
     ):
-        beside = transfer.amount - sum(use.amount for use in transfer.lot_uses.all())
+        of_the_purchase = transfer.lot_uses.filter(lot__transfer__order=order)
+        beside = transfer.amount - sum(use.amount for use in of_the_purchase)
         if spare > 0 and beside:
             spare -= beside
             yield transfer

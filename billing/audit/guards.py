@@ -38,6 +38,7 @@ LEDGER = Guards(
         ("billing_lot", "lot_guard"): "ab1fe97c07a648d874ca7223f8e0afc6",
         ("billing_lot", "lot_is_never_deleted"): "92f3c346308dd3a59d6f96669febb785",
         ("billing_lot", "lot_is_never_truncated"): "d8db67197ef049c9ba33b08139650691",
+        ("billing_lot", "lot_repays"): "e7bcac3bd47820aaf735cc5266b4fdf0",
         ("billing_lotuse", "lot_use_apply"): "0005b65ebfbfd9d1924d579015012f8a",
         ("billing_lotuse", "lot_use_is_never_changed"): "105d48f90ad38a0a72d27c2f3f55f3b6",
         ("billing_lotuse", "lot_use_is_never_truncated"): "1d904564219f6ef69c0b6b497b6fa44c",
@@ -69,6 +70,7 @@ LEDGER = Guards(
         "billing_hold_charged": "e74c09ea6b7c5bdb4e9509daf8e66b93",
         "billing_is_due": "e14645a9c16df386b8e6fceec91fd1f2",
         "billing_lot_guard": "b535599a101c315b9438c93e1fd15f87",
+        "billing_lot_repays": "39df5ac3c1f7758d0a32a6f2b351118e",
         "billing_lot_use_apply": "4d331f5a59b6c7ad1ac31ab452ae5574",
         "billing_order_guard": "4db8c614d6093c05384f6e9077848c4f",
         "billing_person_is_gone": "2f74437b39591554a2032486e57b73c1",
@@ -78,7 +80,7 @@ LEDGER = Guards(
         "billing_refuse": "614c11b8160c52526fdd8417151df107",
         "billing_refuse_another_time": "ce03b0cb303537bb78a703eb66de203d",
         "billing_transfer_apply": "5ee949f3f635189e790126c80232d919",
-        "billing_use_lots": "9e1cdea6e97e13e48ebf6e5bb703d6ca",
+        "billing_use_lots": "3d7c881b31fee84ddaff0d184a61a74d",
     },
 )
 

@@ -46,10 +46,12 @@ LOT_CHAIN = Rule(
 
 LOT_USE = Rule(
     "lot_use",
-    "A transfer uses lots of the wallet it debits, up to its amount; an expiry uses all of its amount, of its own lot.",
+    "A transfer uses lots of its own wallet, up to its amount: one that debits it any, one that brings a lot that"
+    " same one, to repay a debt. An expiry uses all of its amount, of its own lot.",
     """
     SELECT concat('transfer ', t.id),
-        CASE t.kind WHEN 'expiry' THEN concat(t.amount, ' of lot ', t.source_id)
+        CASE WHEN t.kind = 'expiry' THEN concat(t.amount, ' of lot ', t.source_id)
+            WHEN t.expires_at IS NOT NULL THEN concat('at most ', t.amount, ' of lot ', t.id)
             ELSE concat('at most ', t.amount, ' of lots of account ', t.debit_id) END,
         concat(COALESCE(used.amount, 0), ' of lots ', COALESCE(used.lots, 'none'), ' of account ',
             COALESCE(used.accounts, 'none'))
@@ -61,7 +63,8 @@ LOT_USE = Rule(
         FROM billing_lotuse u JOIN billing_lot l ON l.transfer_id = u.lot_id GROUP BY u.transfer_id
     ) used ON used.transfer_id = t.id
     WHERE (used.transfer_id IS NOT NULL OR t.kind = 'expiry') AND (
-        used.accounts = t.debit_id::text AND used.amount <= t.amount
+        CASE WHEN t.expires_at IS NULL THEN used.accounts = t.debit_id::text ELSE used.lots = t.id::text END
+        AND used.amount <= t.amount
         AND (t.kind <> 'expiry' OR (used.amount = t.amount AND used.lots = t.source_id::text))
     ) IS NOT TRUE
     """,
@@ -83,16 +86,13 @@ EXPIRED = Rule(
 
 COVERED = Rule(
     "covered",
-    "A wallet has what remains of its lots, and less only as far as reversals have taken it there.",
+    "What can still expire in a wallet is no more than it has.",
     """
-    SELECT concat('account ', a.id), concat('at least ', lots.remaining - reversed.amount), a.balance::text
+    SELECT concat('account ', a.id), concat('at most ', GREATEST(a.balance, 0), ' in lots'), lots.remaining::text
     FROM (SELECT account_id, sum(remaining) AS remaining FROM billing_lot WHERE remaining > 0 GROUP BY account_id) lots
     JOIN billing_account a ON a.id = lots.account_id
-    CROSS JOIN LATERAL (
-        SELECT COALESCE(sum(CASE WHEN debit_id = a.id THEN amount ELSE -amount END), 0) AS amount
-        FROM billing_transfer WHERE a.id IN (debit_id, credit_id) AND kind IN ('refund', 'dispute')
-    ) reversed
-    WHERE a.balance < lots.remaining AND a.balance < lots.remaining - reversed.amount
+    WHERE lots.remaining > GREATEST(a.balance, 0)
+    ORDER BY a.id
     """,
 )
 

@@ -11,6 +11,8 @@ transfer is told by its two accounts.
 
 Credits that expire are a Lot of their own beside the balance that counts them. Lots are used before other credits,
 soonest expiry first; each use is a row, and what is left when the day comes is booked as a transfer like any other.
+What remains of all of a wallet's lots is never more than it has (migration 0022_lots_repay_debts): lots repay a debt
+when they come, and a refund that leaves less uses them up. So an expiry takes no wallet below zero.
 """
 
 import uuid

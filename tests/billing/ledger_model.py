@@ -309,6 +309,8 @@ class Books:
         self.transfers.append(asked)
         if expires is not None:
             self.lots.append(Lot(key, wallet, amount, expires))
+            # What was below zero before is repaid first.
+            self._use(self.lots[-1], key, min(amount, max(0, amount - self.balances[wallet])))
         if change < 0:
             self._use_lots(asked, self.today if since is None else since)
         return Moved(key, change, self.balances[wallet])
@@ -324,10 +326,20 @@ class Books:
                 case _:
                     may = lot.wallet == transfer.wallet and lot.expires > since
             used = min(wanted, lot.remaining) if may else 0
-            if used:
-                lot.remaining -= used
-                wanted -= used
-                self.uses.append((lot.key, transfer.key, used))
+            self._use(lot, transfer.key, used)
+            wanted -= used
+        # No more can expire than there is.
+        lots = [lot for lot in self.lots if lot.wallet == transfer.wallet]
+        beyond = sum(lot.remaining for lot in lots) - max(0, self.balances[transfer.wallet])
+        for lot in sorted(lots, key=lambda lot: lot.expires):
+            used = min(max(0, beyond), lot.remaining)
+            self._use(lot, transfer.key, used)
+            beyond -= used
+
+    def _use(self, lot: Lot, transfer: str, amount: int) -> None:
+        if amount:
+            lot.remaining -= amount
+            self.uses.append((lot.key, transfer, amount))
 
     def _expire(self, wallet: int) -> list[int]:
         """Each pending hold first reserves what it may still use, soonest expiry first; the rest has expired."""

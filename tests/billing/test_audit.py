@@ -462,13 +462,17 @@ def test_a_wallet_that_has_less_than_is_left_of_its_lots(books: Books, gift: Gif
     left = GIVEN - USED
     books.move(books.wallet, left - books.balance, "adjustment", "adjustments")
     assert found() == others
-    books.move(books.wallet, -BOUGHT, "refund", "stripe", order=books.bought)
-    assert found() == others
-    books.move(books.wallet, -1, "adjustment", "adjustments")
-    covered = (
-        f"covered: account {books.wallet.pk}: expected at least {left - BOUGHT}, found {left - BOUGHT - 1}"
-    )
+    books.move(books.wallet, -left - 1, "refund", "stripe", order=books.bought)
+    covered = f"covered: account {books.wallet.pk}: expected at most 0 in lots, found {left}"
     assert found() - others == {covered}
+
+
+def test_a_lot_that_repaid_more_than_its_transfer_brought(books: Books, gift: Gift, found: Found) -> None:
+    sql("UPDATE billing_lotuse SET transfer_id = lot_id WHERE lot_id = %s", gift.lot)
+    assert found() == set()
+    sql("UPDATE billing_lotuse SET amount = %s WHERE lot_id = %s", GIVEN + 1, gift.lot)
+    expected = f"lot_use: transfer {gift.lot}: expected at most {GIVEN} of lot {gift.lot}, found {GIVEN + 1}"
+    assert any(line.startswith(expected) for line in found())
 
 
 # --- What was bought -------------------------------------------------------------------------------------

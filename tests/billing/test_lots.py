@@ -262,16 +262,76 @@ def test_taking_credits_by_hand_takes_what_expires_first(alice: User) -> None:
     assert balance(alice) == WELCOME - 10
 
 
-def test_a_refund_leaves_gifts_alone_and_a_gift_repays_no_debt(alice: User) -> None:
+def uses(lot: Transfer, by: Transfer) -> list[int]:
+    return list(LotUse.objects.filter(lot=lot.pk, transfer=by).values_list("amount", flat=True))
+
+
+def in_debt(user: User, amount: int) -> None:
+    """Bought and spent, and the money given back."""
+    bought = order(user, amount)
+    pay(bought)
+    spend(user, balance(user))
+    take_back(bought, amount)
+
+
+@pytest.mark.parametrize(("amount", "left"), [(80, 30), (50, 0), (30, 0)])
+def test_a_gift_repays_a_debt_first_and_only_what_is_left_of_it_expires(
+    alice: User, amount: int, left: int
+) -> None:
+    in_debt(alice, 50)
+    gift = grant(alice, amount, expires_at=now())
+    assert (balance(alice), remaining(gift)) == (amount - 50, [left])
+    assert uses(gift, by=gift) == [amount - left]
+    expire_lots()
+    assert (balance(alice), remaining(gift)) == (min(0, amount - 50), [0])
+
+
+def test_what_was_bought_for_a_time_repays_a_debt_first(alice: User) -> None:
+    """Spending what is left, and the day of expiry after it, take nothing a second time."""
+    in_debt(alice, 500)
+    period = pay(order(alice, 1050, credits_expire_at=now() + DAY))
+    assert (balance(alice), remaining(period)) == (550, [550])
+    spend(alice, 550)
+    assert (balance(alice), remaining(period)) == (0, [0])
+
+
+def test_what_a_refund_leaves_is_all_that_can_still_expire(alice: User) -> None:
+    """Of what more there was, the soonest expiry is used up first."""
     bought = order(alice, 100)
     pay(bought)
+    give(alice, -WELCOME - 30)
+    later, sooner = grant(alice, 50, expires_at=in_days(2)), grant(alice, 40, expires_at=in_days(1))
+    part = take_back(bought, 60)
+    assert (balance(alice), remaining(sooner, later)) == (100, [40, 50])
+    rest = take_back(bought, 40)
+    assert (balance(alice), remaining(sooner, later)) == (60, [10, 50])
+    assert (uses(sooner, by=part), uses(sooner, by=rest)) == ([], [30])
+
+
+def test_a_refund_that_leaves_a_debt_leaves_nothing_to_expire(alice: User) -> None:
+    bought = order(alice, 100)
+    pay(bought)
+    give(alice, -WELCOME - 80)
     given = grant(alice, 50, expires_at=in_days(1))
-    spend(alice, WELCOME + 150 - 50)  # the gift and all but 50
     take_back(bought, 100)
-    assert (balance(alice), remaining(given)) == (-50, [0])
-    second = grant(alice, 80, expires_at=now())
+    assert (balance(alice), remaining(given)) == (-30, [0])
+
+
+def test_an_answer_that_a_refund_has_overtaken_leaves_no_more_to_expire_than_there_is(alice: User) -> None:
+    """Its hold stands. What waits for an older answer is not its business, unless nothing else is there."""
+    bought = order(alice, 100)
+    pay(bought)
+    give(alice, -WELCOME)
+    older = open_turn(alice, 50)
+    given = grant(alice, 50, expires_at=just_after(older))
+    newer = open_turn(alice, 50)
+    take_back(bought, 90)
+    assert (balance(alice), remaining(given)) == (60, [50])
+    close_turn(newer, 50)
+    assert (balance(alice), remaining(given)) == (10, [10])
+    close_turn(older, 0)
     expire_lots()
-    assert (balance(alice), remaining(second)) == (-50, [0])
+    assert balance(alice) == 0
 
 
 def test_a_refund_takes_what_was_bought_and_not_what_was_given(alice: User) -> None:
