@@ -22,7 +22,7 @@ run: install ## Run Chatapp with everything it needs, until Ctrl-C (HOST=127.0.0
 	@exec $(VENV)/python -m chatapp.local.run --until-parent-ends
 
 test: install ## Every test: units, real PostgreSQL and Valkey, front end, a real browser
-	@$(VENV)/python -m pytest -n 2 --dist loadgroup
+	@$(VENV)/python -m pytest -n 3
 	@$(NPM) test --silent
 
 lint: install ## Formatter check, linter, type check, import contract, front-end type check

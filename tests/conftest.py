@@ -23,6 +23,7 @@ from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
 from stripe import HTTPClient
+from xdist.scheduler import LoadScopeScheduling
 
 from accounts.models import User
 from chatapp.db import in_db
@@ -39,10 +40,26 @@ hypothesis_settings.load_profile("chatapp")
 
 chromium_key = pytest.StashKey[str]()
 
+# Modules with a run of their own, which each process that tests would start anew. None needs a browser.
+AS_A_WHOLE = {"tests/local/test_run.py"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with a browser come last: from the first on, Playwright's event loop occupies the main thread."""
     items.sort(key=_uses_browser)
+
+
+class Scheduling(LoadScopeScheduling):
+    """Hands out one test at a time, but what shares something costly as a whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module in AS_A_WHOLE else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    config.option.loadscopereorder = False  # tests with a browser stay the last
+    return Scheduling(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -27,6 +27,7 @@ from billing.statement_form import StatementForm
 from chatapp.conversations.models import Turn
 from tests.billing.answering import answered, chat, price_of
 from tests.billing.books import CREDIT, give, grant, order, pay, take_back, unguarded, wallet_of
+from tests.calling import browser_of
 from tests.conftest import SignIn
 
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
@@ -449,9 +450,7 @@ def recomputed(told: dict[str, Any], rates: dict[str, str]) -> Decimal:
         return price.quantize(Decimal("0.000001"), ROUND_CEILING) - Decimal(told["borne_by_house"])
 
 
-def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(
-    committed_db: None, alice: User, sign_in: SignIn
-) -> None:
+def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(alice: User) -> None:
     """A second opinion on each line: with markup, fee and tier, writes for an hour, and a price that has changed."""
     give(alice, 1_000 * CREDIT)
     tier = price_of(HAIKU).tier_tokens or 0
@@ -471,7 +470,7 @@ def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(
     assert [row["borne_by_house"] for row in found][:2] == ["0.000000", "0.200000"]
     assert [row["estimated"] for row in found][:2] == ["yes", "no"]
 
-    items = sign_in(alice).get("/api/v1/transactions", params={"kind": "charge"}).json()["items"]
+    items = browser_of(alice).get("/api/v1/transactions", {"kind": "charge"}).json()["items"]
     assert len(items) == len(found)
     for item in items:
         told = item["answer"]

@@ -277,14 +277,16 @@ def test_an_answer_being_written_ends_and_is_paid_though_its_conversation_is_del
     events = ask_until(client, delete, "[[demo: tokens 120]] [[demo: pace 200]] go on")
 
     assert deleted == [204]
-    done = events[-1]
-    assert (done["type"], done["status"]) == ("done", "completed")
+    # Its process is asked to stop, and may come to the end before it hears of that.
     turn = Turn.objects.get(pk=events[0]["turn"])
-    assert (turn.state, turn.conversation, turn.output_tokens) == ("completed", None, 120)
+    assert (events[-1]["type"], events[-1]["status"]) == ("done", turn.state)
+    assert turn.state in ("stopped", "completed")
+    assert turn.conversation is None
+    assert turn.charged > 0
     wallet = ledger.wallet_of(alice)
     assert (wallet.balance, wallet.held) == (100_000_000 - turn.charged, 0)
     assert turn.charged > 0
-    assert follow(client, str(turn.pk))[-1]["charged"] == done["charged"]
+    assert follow(client, str(turn.pk))[-1]["charged"] == events[-1]["charged"]
 
 
 def test_a_turn_that_is_being_opened_and_a_deletion_wait_for_each_other(api: Caller, alice: User) -> None:

@@ -18,9 +18,6 @@ from chatapp.local.process import CLONE, Program, find, free_port
 from tests import servers
 from tests.servers import wait_until
 
-# One run is started for most of these tests, and each leaves it to the next.
-pytestmark = pytest.mark.xdist_group("run")
-
 # What tells a child from the others, in its command line.
 CHILDREN = {
     "web": "chatapp.local.web",
