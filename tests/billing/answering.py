@@ -26,6 +26,17 @@ def price_of(model: str, **changes: Any) -> Price:
     return price
 
 
+def model_like(model_id: str) -> str:
+    """A model of one test's own, at the same price, whose prices can be changed for good: it is not on sale."""
+    price = Price.objects.select_related("model").filter(model=model_id).earliest("effective_from")
+    model = price.model
+    model.pk, model.on_sale, model._state.adding = f"model-{uuid.uuid4().hex}", False, True
+    model.save()
+    price.pk, price.model, price._state.adding = None, model, True
+    price.save()
+    return model.pk
+
+
 def answered(
     user: User,
     *,

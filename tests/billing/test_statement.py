@@ -25,9 +25,8 @@ from billing.pricing import Usage
 from billing.statement import Line
 from billing.statement_form import StatementForm
 from chatapp.conversations.models import Turn
-from tests.billing.answering import answered, chat, price_of
+from tests.billing.answering import answered, chat, model_like, price_of
 from tests.billing.books import CREDIT, give, grant, order, pay, take_back, unguarded, wallet_of
-from tests.calling import browser_of
 from tests.conftest import SignIn
 
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
@@ -450,15 +449,18 @@ def recomputed(told: dict[str, Any], rates: dict[str, str]) -> Decimal:
         return price.quantize(Decimal("0.000001"), ROUND_CEILING) - Decimal(told["borne_by_house"])
 
 
-def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(alice: User) -> None:
+def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(
+    committed_db: None, alice: User, sign_in: SignIn
+) -> None:
     """A second opinion on each line: with markup, fee and tier, writes for an hour, and a price that has changed."""
     give(alice, 1_000 * CREDIT)
-    tier = price_of(HAIKU).tier_tokens or 0
+    model = model_like(HAIKU)
+    tier = price_of(model).tier_tokens or 0
     with transaction.atomic():
         for usage, changes in WORKINGS:
-            answered(alice, usage=usage, model=HAIKU, price=price_of(HAIKU, **changes))
+            answered(alice, usage=usage, model=model, price=price_of(model, **changes))
         answered(
-            alice, usage=Usage(tier, 7, 1, 2, 3), model=HAIKU, price=price_of(HAIKU, markup=Decimal("1.3"))
+            alice, usage=Usage(tier, 7, 1, 2, 3), model=model, price=price_of(model, markup=Decimal("1.3"))
         )
         answered(alice, held=500_000)  # of 700,000
         answered(alice, usage=Usage(10, 7), estimated=True)
@@ -470,7 +472,7 @@ def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(alice: Us
     assert [row["borne_by_house"] for row in found][:2] == ["0.000000", "0.200000"]
     assert [row["estimated"] for row in found][:2] == ["yes", "no"]
 
-    items = browser_of(alice).get("/api/v1/transactions", {"kind": "charge"}).json()["items"]
+    items = sign_in(alice).get("/api/v1/transactions", params={"kind": "charge"}).json()["items"]
     assert len(items) == len(found)
     for item in items:
         told = item["answer"]
