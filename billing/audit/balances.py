@@ -80,16 +80,35 @@ HELD = Rule(
 
 OVERDRAWN = Rule(
     "overdrawn",
-    "A wallet has less than nothing available only as far as reversals have taken it there.",
+    "Only a reversal takes a wallet below zero, or an answer whose hold a reversal has overtaken.",
     """
-    SELECT concat('account ', a.id), concat('at least ', -reversed.amount), (a.balance - a.held)::text
-    FROM billing_account a CROSS JOIN LATERAL (
-        SELECT COALESCE(sum(CASE WHEN debit_id = a.id THEN amount ELSE -amount END), 0) AS amount
-        FROM billing_transfer WHERE a.id IN (debit_id, credit_id) AND kind IN ('refund', 'dispute')
-    ) reversed
-    WHERE a.kind = 'wallet' AND a.balance < a.held AND a.balance - a.held < -reversed.amount
+    SELECT concat('transfer ', t.id),
+        concat('no less than 0 after ', CASE WHEN t.kind ~ '^[ae]' THEN 'an ' ELSE 'a ' END, t.kind),
+        t.balance_after::text
+    FROM billing_transfer t
+    JOIN billing_account a ON a.id = t.debit_id AND a.kind = 'wallet'
+    LEFT JOIN billing_hold h ON h.id = t.hold_id
+    WHERE t.balance_after < 0 AND t.kind NOT IN ('refund', 'dispute') AND NOT EXISTS (
+        SELECT FROM billing_transfer back WHERE back.debit_id = t.debit_id AND back.kind IN ('refund', 'dispute')
+            AND back.id < t.id AND back.created_at >= h.created_at
+    )
+    """,
+)
+
+OVERHELD = Rule(
+    "overheld",
+    "A wallet holds no more than it has, unless a reversal has overtaken a hold.",
+    """
+    SELECT concat('account ', a.id), concat('at most ', GREATEST(a.balance, 0), ' held'), a.held::text
+    FROM billing_account a
+    WHERE a.kind = 'wallet' AND a.held > GREATEST(a.balance, 0) AND NOT EXISTS (
+        SELECT FROM billing_transfer back WHERE back.debit_id = a.id AND back.kind IN ('refund', 'dispute')
+            AND back.created_at >= (
+                SELECT min(created_at) FROM billing_hold WHERE account_id = a.id AND state = 'pending'
+            )
+    )
     ORDER BY a.id
     """,
 )
 
-RULES = (SUM, BALANCE, HOUSE, CHAIN, HELD, OVERDRAWN)
+RULES = (SUM, BALANCE, HOUSE, CHAIN, HELD, OVERDRAWN, OVERHELD)

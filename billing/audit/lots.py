@@ -70,6 +70,30 @@ LOT_USE = Rule(
     """,
 )
 
+LOT_PASSED_OVER = Rule(
+    "lot_passed_over",
+    "A transfer has used all that it could of the lots that were there: a reversal of what it gives back.",
+    """
+    SELECT DISTINCT concat('transfer ', t.id), concat(t.amount, ' of lots, while lot ', l.transfer_id, ' was there'),
+        concat(COALESCE(used.amount, 0), ' of lots')
+    FROM (
+        SELECT *, (
+            SELECT min(transfer_id) FROM billing_lotuse WHERE lot_id = lot.transfer_id AND remaining_after = 0
+        ) AS used_up
+        FROM billing_lot lot
+    ) l
+    JOIN billing_transfer t ON t.debit_id = l.account_id AND t.kind <> 'expiry' AND t.id > l.transfer_id
+        AND (l.used_up IS NULL OR t.id < l.used_up)
+    LEFT JOIN (SELECT transfer_id, sum(amount) AS amount FROM billing_lotuse GROUP BY transfer_id) used
+        ON used.transfer_id = t.id
+    WHERE COALESCE(used.amount, 0) < t.amount AND CASE
+        WHEN t.kind IN ('refund', 'dispute') THEN l.transfer_id = (
+            SELECT id FROM billing_transfer WHERE order_id = t.order_id AND kind = 'purchase'
+        )
+        ELSE l.expires_at > COALESCE((SELECT created_at FROM billing_hold WHERE id = t.hold_id), t.created_at) END
+    """,
+)
+
 EXPIRED = Rule(
     "expired",
     "What expired an hour ago is booked, except what a turn that was opened before may still need.",
@@ -96,4 +120,4 @@ COVERED = Rule(
     """,
 )
 
-RULES = (LOT, LOT_LEFT, LOT_CHAIN, LOT_USE, EXPIRED, COVERED)
+RULES = (LOT, LOT_LEFT, LOT_CHAIN, LOT_USE, LOT_PASSED_OVER, EXPIRED, COVERED)

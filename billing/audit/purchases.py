@@ -34,7 +34,8 @@ PURCHASE = Rule(
 
 PAID_SESSION = Rule(
     "paid_session",
-    "A Checkout session that Stripe told us is paid belongs to a paid order, unless it began a subscription.",
+    "A Checkout session that Stripe told us is paid belongs to a paid order, unless it began a subscription. An event"
+    " that was not handled counts after an hour, if the order is ours.",
     """
     SELECT DISTINCT concat('session ', session.id), 'a paid order',
         COALESCE('order ' || o.id || ' that is ' || o.state, 'none')
@@ -43,7 +44,8 @@ PAID_SESSION = Rule(
         SELECT e.payload #>> '{data,object,id}' AS id, e.payload #>> '{data,object,payment_status}' AS payment_status
     ) session
     LEFT JOIN billing_order o ON o.stripe_session = session.id
-    WHERE e.outcome = 'handled' AND e.type LIKE 'checkout.session.%'
+    WHERE (e.outcome = 'handled' OR o.id IS NOT NULL AND e.received_at < now() - interval '1 hour')
+        AND e.type LIKE 'checkout.session.%'
         AND session.payment_status IN ('paid', 'no_payment_required') AND o.state IS DISTINCT FROM 'paid'
         AND e.payload #>> '{data,object,mode}' IS DISTINCT FROM 'subscription'
     """,

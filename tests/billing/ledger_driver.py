@@ -120,8 +120,9 @@ class Driver:
                 wallets,
             )
             sql(
-                "UPDATE billing_transfer SET expires_at = expires_at - interval '1 day' WHERE credit_id = ANY(%s)",
-                wallets,
+                "UPDATE billing_transfer SET expires_at = expires_at - interval '1 day',"
+                " created_at = created_at - interval '1 day' WHERE debit_id = ANY(%s) OR credit_id = ANY(%s)",
+                *(wallets, wallets),
             )
             sql(
                 "UPDATE billing_order SET credits_expire_at = credits_expire_at - interval '1 day' WHERE id = ANY(%s)",

@@ -198,23 +198,29 @@ def test_more_or_less_held_than_the_pending_holds(books: Books, found: Found) ->
 
 
 def test_a_wallet_overdrawn_without_a_reversal(books: Books, found: Found) -> None:
-    books.move(books.wallet, -books.balance - 1, "adjustment", "adjustments")
-    assert found() == {f"overdrawn: account {books.wallet.pk}: expected at least 0, found {-HELD - 1}"}
+    for kind, house in (("adjustment", "adjustments"), ("charge", "usage")):
+        made = books.move(books.wallet, -books.balance - 1, kind, house, hold_id=books.running)
+        told = "an adjustment" if kind == "adjustment" else "a charge"
+        assert f"overdrawn: transfer {made}: expected no less than 0 after {told}, found -1" in found()
+        books.move(books.wallet, 2, "adjustment", "adjustments")
 
 
-def test_a_wallet_overdrawn_by_what_it_holds(books: Books, found: Found) -> None:
-    books.move(books.wallet, -books.balance + HELD - 1, "adjustment", "adjustments")
-    assert found() == {f"overdrawn: account {books.wallet.pk}: expected at least 0, found -1"}
-
-
-def test_a_wallet_overdrawn_no_further_than_its_reversals_explain(books: Books, found: Found) -> None:
-    books.move(books.wallet, HELD - books.balance, "adjustment", "adjustments")
+def test_a_wallet_overdrawn_long_after_its_reversal(books: Books, found: Found) -> None:
+    """What was given back once explains no debt of later."""
     books.move(books.wallet, -BOUGHT, "refund", "stripe", order=books.bought)
     assert found() == set()
-    books.move(books.wallet, -1, "adjustment", "adjustments")
-    assert found() == {
-        f"overdrawn: account {books.wallet.pk}: expected at least -{BOUGHT}, found -{BOUGHT + 1}"
-    }
+    made = books.move(books.wallet, -books.balance - 1, "adjustment", "adjustments")
+    assert f"overdrawn: transfer {made}: expected no less than 0 after an adjustment, found -1" in found()
+
+
+def test_a_wallet_that_holds_more_than_it_has(books: Books, found: Found) -> None:
+    books.move(books.wallet, -books.balance + HELD - 1, "adjustment", "adjustments")
+    line = f"overheld: account {books.wallet.pk}: expected at most {HELD - 1} held, found {HELD}"
+    assert found() == {line}
+    books.move(books.wallet, -1, "refund", "stripe", order=books.bought)
+    assert found() == set(), "its hold was there before"
+    below = books.move(books.wallet, -HELD, "charge", "usage", hold_id=books.running)
+    assert not {row for row in found() if f"transfer {below}:" in row}
 
 
 # --- What moved ------------------------------------------------------------------------------------------
@@ -412,7 +418,11 @@ def test_more_or_less_left_of_a_lot_than_was_not_used(
 
 def test_a_use_of_a_lot_that_is_gone(books: Books, gift: Gift, found: Found) -> None:
     sql("DELETE FROM billing_lotuse WHERE lot_id = %s", gift.lot)
-    assert found() == {f"lot_left: lot {gift.lot}: expected {GIVEN}, found {GIVEN - USED}"}
+    assert found() == {
+        f"lot_left: lot {gift.lot}: expected {GIVEN}, found {GIVEN - USED}",
+        f"lot_passed_over: transfer {gift.charge}: expected {USED} of lots, while lot {gift.lot} was there,"
+        " found 0 of lots",
+    }
 
 
 def test_a_use_that_tells_another_rest_of_its_lot(books: Books, gift: Gift, found: Found) -> None:
@@ -443,6 +453,21 @@ def test_an_expiry_that_used_nothing_or_less_than_it_booked(books: Books, gift: 
     assert found() == {f"{expected} {GIVEN - USED - 1} of lots {gift.lot} of account {books.wallet.pk}"}
 
 
+def test_a_lot_that_was_passed_over(books: Books, gift: Gift, found: Found) -> None:
+    made = books.move(books.wallet, -7, "adjustment", "adjustments")
+    line = f"lot_passed_over: transfer {made}: expected 7 of lots, while lot {gift.lot} was there, found 0 of lots"
+    assert found() == {line}
+    gift.expire("1 minute")
+    assert found() == set()
+    sql(
+        "UPDATE billing_transfer SET kind = 'purchase', order_id = %s WHERE id = %s",
+        books.unpaid.pk,
+        gift.lot,
+    )
+    back = books.move(books.wallet, -7, "refund", "stripe", order=books.unpaid)
+    assert any(row.startswith(f"lot_passed_over: transfer {back}: expected 7 of lots") for row in found())
+
+
 def test_what_expired_an_hour_ago_and_is_not_booked(books: Books, gift: Gift, found: Found) -> None:
     gift.expire("59 minutes")
     assert found() == set()
@@ -456,20 +481,20 @@ def test_what_expired_an_hour_ago_and_is_not_booked(books: Books, gift: Gift, fo
 
 
 def test_a_wallet_that_has_less_than_is_left_of_its_lots(books: Books, gift: Gift, found: Found) -> None:
-    sql("UPDATE billing_hold SET state = 'released', ended_at = now() WHERE id = %s", books.running)
-    sql("UPDATE billing_account SET held = 0 WHERE id = %s", books.wallet.pk)
-    others = found()
     left = GIVEN - USED
+
+    def covered() -> set[str]:
+        return {line for line in found() if line.startswith("covered:")}
+
     books.move(books.wallet, left - books.balance, "adjustment", "adjustments")
-    assert found() == others
+    assert covered() == set()
     books.move(books.wallet, -left - 1, "refund", "stripe", order=books.bought)
-    covered = f"covered: account {books.wallet.pk}: expected at most 0 in lots, found {left}"
-    assert found() - others == {covered}
+    assert covered() == {f"covered: account {books.wallet.pk}: expected at most 0 in lots, found {left}"}
 
 
 def test_a_lot_that_repaid_more_than_its_transfer_brought(books: Books, gift: Gift, found: Found) -> None:
     sql("UPDATE billing_lotuse SET transfer_id = lot_id WHERE lot_id = %s", gift.lot)
-    assert found() == set()
+    assert not any(line.startswith("lot_use:") for line in found())
     sql("UPDATE billing_lotuse SET amount = %s WHERE lot_id = %s", GIVEN + 1, gift.lot)
     expected = f"lot_use: transfer {gift.lot}: expected at most {GIVEN} of lot {gift.lot}, found {GIVEN + 1}"
     assert any(line.startswith(expected) for line in found())
@@ -545,6 +570,11 @@ def test_a_paid_session_whose_order_is_not_paid(books: Books, found: Found) -> N
         session_event("cs_lost", payment_status, outcome)
     session_event(f"cs_{books.bought.pk}", "paid")
     assert found() == set()
+    sql(
+        "UPDATE billing_stripeevent SET received_at = now() - interval '61 minutes' WHERE outcome <> 'handled'"
+    )
+    lost = f"paid_session: session cs_lost: expected a paid order, found order {books.unpaid.pk} that is open"
+    assert found() == {lost}
     for _ in range(2):
         session_event("cs_lost", "paid")
     session_event("cs_free", "no_payment_required")
