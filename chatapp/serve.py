@@ -6,6 +6,7 @@ python -m chatapp.serve --host 0.0.0.0 --port 8000 --proxy-headers
 import argparse
 import asyncio
 import gc
+import select
 import signal
 import socket
 import sys
@@ -72,9 +73,15 @@ class Connection(tcp.Server):
     two system calls and a round of the loop more.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._room = select.poll()
+        self._room.register(self.socket, select.POLLOUT)
+
     def write(self, data: bytes) -> None:
         busy = self.dataBuffer or self._tempDataBuffer or self.disconnecting or self._writeDisconnected
-        if self.connected and not busy:
+        # Asked first, because a send takes far more than UNSENT_BYTES for a reader that has stopped reading.
+        if self.connected and not busy and self._room.poll(0):
             sent = self.writeSomeData(data)
             if isinstance(sent, int):  # else the connection is lost, which the ordinary way finds out as well
                 data = data[sent:]
