@@ -7,7 +7,7 @@ from django import forms
 from django.conf import settings
 
 from billing.checkout import Purchase
-from billing.credits import to_microcredits
+from billing.credits import to_credits, to_microcredits
 from billing.models import Pack, Plan
 from billing.templatetags.credits import money
 
@@ -182,6 +182,12 @@ class AutoTopUpForm(BillingForm):
             price = money(self.purchase.amount_cents, "usd")
             raise forms.ValidationError(
                 f"Each top-up costs {price}: let it spend that much a month at least."
+            )
+        # Else one top-up would lead to the next, until the month's cap.
+        if found["enabled"] and self.threshold_microcredits > self.purchase.credits_microcredits:
+            brought = f"{to_credits(self.purchase.credits_microcredits).normalize():,f}"
+            raise forms.ValidationError(
+                f"One top-up brings {brought} credits: top up below that, or buy more at once."
             )
         return found
 

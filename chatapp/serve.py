@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ asyncioreactor.install(uvloop.new_event_loop())
 from daphne.http_protocol import WebRequest  # noqa: E402
 from daphne.server import Server  # noqa: E402
 from twisted.internet import defer  # noqa: E402
+from twisted.web import http  # noqa: E402
 
 # Daphne's 50 overflow when a hundred browsers come back at once, and a dropped SYN costs a second.
 BACKLOG = 4096
@@ -176,6 +178,8 @@ def serve(
     With `proxy_headers` the client's address and scheme are what X-Forwarded-For and X-Forwarded-Proto say: only
     behind a proxy that overwrites both.
     """
+    # Twisted's list of reasons is of before 429.
+    http.RESPONSES.update({status.value: status.phrase.encode() for status in HTTPStatus})
     listener.listen(BACKLOG)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # not on every system
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

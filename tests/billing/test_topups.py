@@ -117,6 +117,7 @@ def test_a_card_is_kept_only_by_who_asked_for_it(saver: Saver) -> None:
         ({"threshold": ""}, "Say below how many credits to top up."),
         ({"threshold": "-1"}, "Credits to top up at cannot be negative."),
         ({"threshold": "100001"}, "The highest balance to top up at is 100,000 credits."),
+        ({"threshold": "501"}, "One top-up brings 500 credits: top up below that, or buy more at once."),
         ({"threshold": "1e400"}, "credits"),
         ({"threshold": "NaN"}, "Write a number of credits, such as 200."),
         ({"monthly_cap": ""}, "Say how much a month it may spend at most."),
