@@ -196,7 +196,7 @@ def transactions(request: HttpRequest, page: Query[Statement]) -> dict[str, Any]
     wallet = ledger.wallet_of(request.auth)  # type: ignore[attr-defined]
     found = movements.older(wallet, page.filters, than=page.cursor, limit=page.limit)
     return {
-        "items": [_transaction_out(line) for line in statement.lines(found.transfers, wallet)],
+        "items": [transaction_out(line) for line in statement.lines(found.transfers, wallet)],
         "next": str(found.transfers[-1].pk) if found.has_older else None,
     }
 
@@ -245,7 +245,7 @@ def _rates_out(rate: Rates, markup: Decimal) -> RatesOut:
     )
 
 
-def _transaction_out(line: Line) -> TransactionOut:
+def transaction_out(line: Line) -> TransactionOut:
     return TransactionOut(
         id=line.id,
         at=line.at,

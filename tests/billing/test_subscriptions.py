@@ -10,7 +10,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from billing import subscriptions
+from billing.errors import PaymentUnavailable
 from billing.models import Lot, Order, Plan, PlanCheckout, StripeEvent, Subscription
+from chatapp import leaving
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.billing.books import unguarded
 from tests.billing.subscribing import (
@@ -614,6 +616,22 @@ def test_the_subscription_of_who_is_gone_is_ended(
     demo_stripe.idle()
     assert Subscription.objects.get(stripe_id=stripe_id).status == "canceled"
     assert demo_stripe.api("GET", f"/v1/subscriptions/{stripe_id}")["status"] == "canceled"
+
+
+def test_deleting_the_account_ends_the_subscription_at_once_or_deletes_nothing(
+    alice: User, subscriber: SubscriberOf, plus: Plan, demo_stripe: DemoStripe
+) -> None:
+    stripe_id = subscriber(alice).subscribe(plus).stripe_id
+    demo_stripe.api_faults(path="/v1/subscriptions", status=500, times=4)
+    with pytest.raises(PaymentUnavailable):
+        leaving.delete(User.objects.get(pk=alice.pk))
+    assert User.objects.filter(pk=alice.pk).exists()
+    demo_stripe.api_faults()
+    leaving.delete(User.objects.get(pk=alice.pk))
+    assert not User.objects.filter(pk=alice.pk).exists()
+    assert demo_stripe.api("GET", f"/v1/subscriptions/{stripe_id}")["status"] == "canceled"
+    demo_stripe.idle()
+    assert Subscription.objects.get(stripe_id=stripe_id).status == "canceled"
 
 
 def test_who_may_not_sign_in_does_not_go_on_paying(

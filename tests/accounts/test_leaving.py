@@ -1,0 +1,89 @@
+"""/settings/delete/: a person deletes their account."""
+
+import uuid
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.test import Client
+
+from accounts.models import ApiKey, User
+from billing import ledger
+from billing.models import Customer, Transfer
+from chatapp.conversations.models import Conversation, Turn
+from chatapp.streaming import turns
+from tests.accounts.conftest import PASSWORD, is_signed_in
+from tests.accounts.pages import read
+from tests.admin.desk import conversation, ended_turn
+from tests.streaming.reading import new_id
+
+DELETE = "/settings/delete/"
+CREDIT = 1_000_000
+
+
+def leave(browser: Client, user: User) -> None:
+    """All the way: the password, then the address."""
+    confirm = browser.get(DELETE)["Location"]
+    assert confirm.startswith("/accounts/reauthenticate/?next=")
+    assert browser.post(confirm, {"password": PASSWORD})["Location"] == DELETE
+    read(browser.get(DELETE))
+    assert browser.post(DELETE, {"email": user.email.upper()})["Location"] == "/"
+
+
+def test_everything_goes_but_the_books(alices: Client, alice: User, charlie: User) -> None:
+    _, token = ApiKey.issue(user=alice, name="cron")
+    conversation(alice)
+    kept = conversation(charlie)
+    turn = ended_turn(alice)
+    wallet = ledger.wallet_of(alice)
+    Customer.objects.create(user=alice, stripe_id=f"cus_{new_id()}", email=alice.email)
+
+    leave(alices, alice)
+
+    assert not is_signed_in(alices)
+    assert "Your account is deleted" in read(alices.get("/"))
+    assert not User.objects.filter(pk=alice.pk).exists()
+    assert ApiKey.objects.owner_of(token) is None
+    assert list(Conversation.objects.filter(pk=kept.pk)) == [kept]
+    assert not Conversation.objects.filter(title="Spare keys").exclude(pk=kept.pk).exists()
+    wallet.refresh_from_db()
+    assert (wallet.user, wallet.balance) == (None, 99 * CREDIT)
+    assert Transfer.objects.filter(debit=wallet).count() == 1
+    assert Turn.objects.get(pk=turn.pk).user is None
+    assert not Customer.objects.filter(email=alice.email).exists()
+    assert "do not belong together" in read(
+        alices.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
+    )
+
+
+def test_an_answer_that_is_being_written_is_stopped_and_settled(alices: Client, alice: User) -> None:
+    running = turns.open(alice, turns.Ask(id=uuid.uuid4(), text="go on")).turn
+    wallet = ledger.wallet_of(alice)
+    assert wallet.held > 0
+    leave(alices, alice)
+    running.refresh_from_db()
+    assert running.stop_requested
+    assert turns.interrupt(running.pk, thinking="", text="so far") is not None
+    wallet.refresh_from_db()
+    assert (wallet.balance, wallet.held) == (100 * CREDIT, 0)
+
+
+def test_it_takes_the_password_and_the_address(alices: Client, alice: User, charlie: User) -> None:
+    assert alices.post(DELETE, {"email": alice.email})["Location"].startswith("/accounts/reauthenticate/")
+    assert User.objects.filter(pk=alice.pk).exists()
+    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    for typed in ("", charlie.email):
+        html = read(alices.post(DELETE, {"email": typed}))
+        assert "to confirm" in html or "not the address" in html
+    assert User.objects.filter(pk__in=[alice.pk, charlie.pk]).count() == 2
+
+
+def test_what_staff_did_stays_on_record(alices: Client, alice: User) -> None:
+    LogEntry.objects.log_actions(alice.pk, [alice], CHANGE, "", single_object=True)
+    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    assert "stays on record" in read(alices.get(DELETE), status=403)
+    read(alices.post(DELETE, {"email": alice.email}), status=403)
+    assert User.objects.filter(pk=alice.pk).exists()
+
+
+def test_who_is_not_signed_in_is_asked_to(visitor: Client) -> None:
+    for answer in (visitor.get(DELETE), visitor.post(DELETE, {"email": "a@example.org"})):
+        assert answer["Location"] == f"/accounts/login/?next={DELETE}"
