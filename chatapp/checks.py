@@ -13,6 +13,7 @@ from django.db.utils import DatabaseError
 from django.utils import timezone
 
 from billing.models import LanguageModel, Price
+from chatapp.streaming import house
 
 RETIREMENT_NOTICE = timedelta(days=30)
 
@@ -76,19 +77,24 @@ def models_on_sale_can_be_sold(databases: Any = None, **_kwargs: Any) -> list[Ch
 
 
 @register(Tags.database)
-def long_conversations_can_be_summed_up(databases: Any = None, **_kwargs: Any) -> list[CheckMessage]:
-    """Tell that they are only cut, where SUMMARY_MODEL cannot be asked and is not said to be off."""
-    if not databases or settings.SUMMARY_MODEL == "off":
-        return []
-    try:
-        price = Price.objects.select_related("model").in_force().filter(model=settings.SUMMARY_MODEL).first()
-    except DatabaseError:
-        return []
-    if price is not None and price.model.can_be_asked:
+def the_house_can_ask_its_models(databases: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Tell what is not done where a model that works for the house cannot be asked and is not said to be off."""
+    if not databases:
         return []
     hint = "Name a model that is in the admin with a price in force and whose provider has a key, or say off."
-    sentence = f"SUMMARY_MODEL ({settings.SUMMARY_MODEL}) cannot be asked: long conversations are only cut."
-    return [Warning(sentence, hint=hint, id="chatapp.W003")]
+    found: list[CheckMessage] = []
+    for setting, id, instead in (
+        ("SUMMARY_MODEL", "chatapp.W003", "long conversations are only cut"),
+        ("TITLE_MODEL", "chatapp.W004", "conversations are called by their first words"),
+    ):
+        model = getattr(settings, setting)
+        try:
+            works = model == "off" or house.writer(model) is not None
+        except DatabaseError:
+            continue  # before the first migration there is nothing to check
+        if not works:
+            found.append(Warning(f"{setting} ({model}) cannot be asked: {instead}.", hint=hint, id=id))
+    return found
 
 
 @register(Tags.database)

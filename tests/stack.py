@@ -95,6 +95,14 @@ class Stack:
         web.start()
         return web
 
+    def start_worker(self, env: Mapping[str, str]) -> Program:
+        """A worker with settings of its own in the place of the usual one, until the end of this test."""
+        self.worker.kill()
+        worker = self._programs.worker(env=env)
+        self._of_this_test.append(worker)
+        worker.start()
+        return worker
+
     def start_beat(self) -> Program:
         """The clock of the periodic tasks, until the end of this test."""
         beat = self._programs.beat(self._servers.home / "beat")

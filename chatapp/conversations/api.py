@@ -66,7 +66,10 @@ def list_conversations(request: HttpRequest, listing: Query[Listing]) -> Page:
 def create_conversation(request: HttpRequest, body: NewConversation) -> Status[ConversationOut]:
     """An empty conversation."""
     user = _caller(request)
-    made = Conversation.objects.create(user=user, title=body.title.strip(), model=_model(body.model))
+    title = body.title.strip()
+    made = Conversation.objects.create(
+        user=user, title=title, titled_by=_titled_by(title), model=_model(body.model)
+    )
     notify(user.pk, "conversation", conversation=str(made.pk), title=made.title)
     return Status(201, conversation_out(_own(user, made.pk)))
 
@@ -89,6 +92,8 @@ def change_conversation(
     given = body.dict(exclude_unset=True, exclude_none=True)
     if body.model is not None:
         given["model"] = _model(body.model)
+    if body.title is not None:
+        given["titled_by"] = _titled_by(body.title)
     if body.branch is not None:
         given["tip_id"] = tree.tip_below(_message_in(conversation, given.pop("branch")))
     for name, value in given.items():
@@ -158,6 +163,11 @@ def _message_in(conversation: Conversation, message_id: UUID) -> Message:
     if message is None:
         raise not_found("message")
     return message
+
+
+def _titled_by(title: str) -> Conversation.TitledBy:
+    """A title that the person gave stays; without one, the first answer brings one."""
+    return Conversation.TitledBy.PERSON if title else Conversation.TitledBy.WORDS
 
 
 def _model(wanted: str | None) -> LanguageModel | None:

@@ -33,9 +33,17 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 class Conversation(models.Model):
     """A tree of messages of which one branch, the one ending at `tip`, is shown."""
 
+    class TitledBy(models.TextChoices):
+        WORDS = "words", "its first words"
+        MODEL = "model", "a model"
+        PERSON = "person", "the person"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations")
     title = models.CharField(max_length=200, blank=True)
+    titled_by = models.CharField(
+        max_length=6, choices=TitledBy.choices, default=TitledBy.WORDS, db_default=TitledBy.WORDS
+    )
     model = models.ForeignKey(LanguageModel, models.SET_NULL, null=True, related_name="+")
     instructions = models.TextField(
         blank=True,

@@ -28,7 +28,7 @@ class Programs:
     ) -> Program:
         return self.python(name, "chatapp.serve", "--host", host, "--port", str(port), env=env)
 
-    def worker(self) -> Program:
+    def worker(self, *, env: Mapping[str, str] | None = None) -> Program:
         return self.python(
             "worker",
             "celery",
@@ -37,6 +37,7 @@ class Programs:
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             # Said to root at every start; the tasks of a developer's own machine are not an attacker's.
             options=("-W", "ignore:You're running the worker with superuser privileges"),
+            env=env,
         )
 
     def beat(self, schedule: Path) -> Program:

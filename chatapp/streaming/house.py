@@ -1,8 +1,11 @@
 """What the house asks a model by itself, and pays: who is asked, and what it cost."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
-from django.conf import settings
+from django.db import connection
 
 from billing import pricing
 from billing.models import LanguageModel, Price
@@ -23,10 +26,28 @@ class Writer:
     price: Price
 
 
-def writer() -> Writer | None:
-    """SUMMARY_MODEL, if it can be asked: known, with a price in force and a key of its provider, and not retired."""
-    price = Price.objects.select_related("model").in_force().filter(model=settings.SUMMARY_MODEL).first()
+def writer(model_id: str) -> Writer | None:
+    """The model, if it can be asked: known, with a price in force and a key of its provider, and not retired."""
+    price = Price.objects.select_related("model").in_force().filter(model=model_id).first()
     return Writer(price.model, price) if price and price.model.can_be_asked else None
+
+
+@contextmanager
+def alone(purpose: HouseUsage.Purpose, conversation_id: UUID) -> Iterator[bool]:
+    """Whether nobody else is at the same work for the same conversation; meanwhile nobody else begins it.
+
+    PostgreSQL lets go of it when this process dies.
+    """
+    key = f"{purpose} {conversation_id}"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
+        first = cursor.fetchone() == (True,)
+    try:
+        yield first
+    finally:
+        if first:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [key])
 
 
 def ask(

@@ -7,7 +7,7 @@ conversation is cut without one (see `history`).
 from dataclasses import dataclass
 
 import structlog
-from django.core.cache import cache
+from django.conf import settings
 from django.db import transaction
 
 from accounts.notify import notify
@@ -53,23 +53,18 @@ def write(turn: Turn) -> None:
     Once per place however often it is called. What the provider refuses is said in a line and left: the next turn
     asks again.
     """
-    by = house.writer()
-    if by is None:
+    by = house.writer(settings.SUMMARY_MODEL)
+    if by is None or turn.conversation_id is None:
         return
-    lock = f"recap:{turn.conversation_id}"
-    # A worker that died keeps it no longer than its work could have taken.
-    if not cache.add(lock, 1, timeout=house.PATIENCE_SECONDS * 2):
-        return
-    try:
-        part = _due(turn)
+    with house.alone(HouseUsage.Purpose.SUMMARY, turn.conversation_id) as alone:
+        part = _due(turn) if alone else None
         if part is None:
             return
-        recap = _keep(part.rest, _summary(by, turn, part.older))
-    except ProviderError as error:
-        log.warning("summary not written", turn=str(turn.pk), code=error.code, reported=str(error))
-        return
-    finally:
-        cache.delete(lock)
+        try:
+            recap = _keep(part.rest, _summary(by, turn, part.older))
+        except ProviderError as error:
+            log.warning("summary not written", turn=str(turn.pk), code=error.code, reported=str(error))
+            return
     if recap is not None and turn.user_id is not None:
         notify(turn.user_id, "mark", **recap.notice)
 

@@ -16,7 +16,7 @@ from billing.away import later_if_the_database_is_away
 from billing.jobs import hand_over
 from billing.tasks import look_after_wallet
 from chatapp.conversations.models import Turn
-from chatapp.streaming import journal, recaps, turns
+from chatapp.streaming import journal, recaps, titles, turns
 from chatapp.streaming.models import UsageRecord
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,16 @@ def write_recap(turn_id: str) -> None:
 
 @shared_task
 @later_if_the_database_is_away
+def name_conversation(turn_id: str) -> None:
+    """Give the conversation that this turn belongs to a title, if it has none but its first words."""
+    ended = Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False)
+    turn = ended.select_related("conversation").first()
+    if turn is not None and titles.may_be_due(turn):
+        titles.give(turn)
+
+
+@shared_task
+@later_if_the_database_is_away
 def record_missing_usage() -> None:
     """Record the turns that ended while the broker was away."""
     forgotten = Turn.objects.filter(usage_record=None, ended_at__lt=Now() - UNRECORDED_AFTER)
@@ -83,11 +93,11 @@ def sweep() -> None:
 
 
 def _record(ended: QuerySet[Turn]) -> int:
-    """Record them, and have looked after the wallets they were paid from and conversations that grew long.
+    """Record them, and have looked after the wallets they were paid from and after their conversations.
 
     The answer is how many there were.
     """
-    turns_ended = list(ended.select_related("model"))
+    turns_ended = list(ended.select_related("model", "conversation"))
     UsageRecord.objects.bulk_create(
         [
             UsageRecord(
@@ -105,4 +115,6 @@ def _record(ended: QuerySet[Turn]) -> int:
     for turn in turns_ended:
         if recaps.may_be_due(turn):
             hand_over(write_recap.name, str(turn.pk))
+        if titles.may_be_due(turn):
+            hand_over(name_conversation.name, str(turn.pk))
     return len(turns_ended)

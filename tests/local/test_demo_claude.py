@@ -20,6 +20,7 @@ import pytest_asyncio
 from anthropic import AsyncAnthropic, DefaultAioHttpClient
 
 from chatapp.local.demo_claude import DemoClaude, tokens
+from chatapp.streaming import prompts
 
 MODEL = "claude-sonnet-5-5"
 OLD_MODEL = "claude-haiku-4-5"
@@ -304,6 +305,10 @@ class TestWords:
                 "The best tea for a cold",
             ),
             ({"text": "Name this chat, title only.\n\nExplain double entry."}, "Double entry in one page"),
+            (
+                {"system": prompts.NAME, "text": prompts.opening("How do\ntides work?", "By the moon.")},
+                "Tides work",
+            ),
         ],
     )
     async def test_a_conversation_is_named(

@@ -12,7 +12,7 @@ from django.test import override_settings
 from accounts.models import User
 from billing.models import LanguageModel
 from chatapp import money
-from chatapp.checks import long_conversations_can_be_summed_up
+from chatapp.checks import the_house_can_ask_its_models
 from chatapp.conversations.models import Conversation, Recap, Turn
 from chatapp.money import Filters, Span
 from chatapp.streaming import house, recaps
@@ -295,10 +295,10 @@ def test_a_summary_that_cannot_be_written_is_told_in_a_line_and_left(
 
 
 @pytest.mark.parametrize("named", ["off", "no-such-model", "gpt-5.4"])
-def test_without_a_model_that_can_be_asked_nobody_sums_up(db: None, named: str) -> None:
-    with override_settings(SUMMARY_MODEL=named):
-        assert house.writer() is None
-        said = [message.id for message in long_conversations_can_be_summed_up(["default"])]
-    assert said == ([] if named == "off" else ["chatapp.W003"])
-    assert house.writer() is not None
-    assert long_conversations_can_be_summed_up(["default"]) == []
+def test_a_model_that_cannot_be_asked_is_told_of_unless_it_is_off(db: None, named: str) -> None:
+    assert house.writer(named) is None
+    with override_settings(SUMMARY_MODEL=named, TITLE_MODEL=named):
+        said = [message.id for message in the_house_can_ask_its_models(["default"])]
+    assert said == ([] if named == "off" else ["chatapp.W003", "chatapp.W004"])
+    assert house.writer(WRITER) is not None
+    assert the_house_can_ask_its_models(["default"]) == []

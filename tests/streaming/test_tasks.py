@@ -14,11 +14,18 @@ from billing.tasks import (
     send_waiting_mails,
     top_up,
 )
-from chatapp.streaming.tasks import record_missing_usage, record_usage, sweep, write_recap
+from chatapp.streaming.tasks import (
+    name_conversation,
+    record_missing_usage,
+    record_usage,
+    sweep,
+    write_recap,
+)
 
 SOMEBODY = "5a1c1b9e-0000-4000-8000-000000000001"
 JOBS = [
     *[(sweep, ()), (record_missing_usage, ()), (record_usage, (SOMEBODY,)), (write_recap, (SOMEBODY,))],
+    (name_conversation, (SOMEBODY,)),
     *[(expire_lots, ()), (look_after_wallet, (SOMEBODY,)), (top_up, ()), (end_subscriptions_of_nobody, ())],
     *[(send_mail, (1,)), (send_waiting_mails, ()), (reconcile, ())],
 ]

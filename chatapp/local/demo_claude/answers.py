@@ -146,6 +146,12 @@ def title(text: str) -> str:
     return _capitalized(" ".join(words).rstrip(",")[:60])
 
 
+def first_asked(quoted: str) -> str:
+    """What the person said first in a conversation that is quoted; empty where none is."""
+    found = _ASKED.search(quoted)
+    return found[1] if found else ""
+
+
 def summary(transcript: str) -> str:
     """What a person asked for in `transcript`, a line each, the newest last."""
     asked = _ASKED.findall(transcript)

@@ -209,7 +209,10 @@ def _words(prompt: Prompt, script: Script, asked_before: int) -> str:
 
 def _to_be_named(prompt: Prompt) -> str:
     """The first thing the person said, without the request for a title around it."""
-    lines = directives.without_directives(prompt.user_texts[0]).splitlines()
+    text = directives.without_directives(prompt.user_texts[0])
+    if quoted := answers.first_asked(text):
+        return quoted
+    lines = text.splitlines()
     kept = " ".join(line for line in lines if not _TITLE_ASKED.search(line) and line.strip())
     return _SPEAKER.sub("", kept)
 
