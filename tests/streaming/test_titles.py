@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connections
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
@@ -105,6 +106,13 @@ def test_without_a_name_the_first_words_stay_until_the_next_answer(
     assert title_of(first) == "Tides work"
 
 
+def name_in_a_thread(turn: str) -> None:
+    try:
+        name_conversation(turn)
+    finally:
+        connections.close_all()
+
+
 def test_what_the_person_typed_is_never_overwritten(
     stack: Stack, alice: User, sign_in: SignIn, named_here: None
 ) -> None:
@@ -118,7 +126,7 @@ def test_what_the_person_typed_is_never_overwritten(
     meanwhile = ask(client, ASKED)
     stack.claude.script("wait 1", match=QUOTED)
     with ThreadPoolExecutor() as threads:
-        naming = threads.submit(name_conversation, meanwhile[0]["turn"])
+        naming = threads.submit(name_in_a_thread, meanwhile[0]["turn"])
         stack.wait_until(lambda: len(asked_for_titles(stack)) == 1, "the writer is asked")
         path = f"/api/v1/conversations/{meanwhile[0]['conversation']}"
         client.patch(path, json={"title": "Our sea"}).raise_for_status()
