@@ -138,16 +138,32 @@ class TransactionOut(Schema):
     left: str | None
 
 
+class ModelsOut(Schema):
+    items: list[ModelOut]
+    next: None
+
+
+class TransactionsOut(Schema):
+    """A page of the statement; `next` is the `cursor` of the one after it."""
+
+    items: list[TransactionOut]
+    next: str | None
+
+
 class Statement(Schema):
     """Which movements: of one kind, for answers by one model or in one conversation, of whole days in UTC."""
 
-    cursor: int | None = Field(None, ge=1)
-    limit: int = Field(50, ge=1, le=200)
-    kind: Literal[tuple(kind.value for kind in KINDS)] | None = None  # type: ignore[valid-type]
-    model: str | None = None
-    conversation: UUID | None = None
-    from_: date | None = Field(None, alias="from", ge=EARLIEST_DAY, le=LATEST_DAY)
-    to: date | None = Field(None, ge=EARLIEST_DAY, le=LATEST_DAY)
+    cursor: int | None = Field(None, ge=1, description="`next` of the page before.")
+    limit: int = Field(50, ge=1, le=200, description="Movements a page.")
+    kind: Literal[tuple(kind.value for kind in KINDS)] | None = Field(  # type: ignore[valid-type]
+        None, description="Only movements of this kind."
+    )
+    model: str | None = Field(None, description="Only answers by this model.")
+    conversation: UUID | None = Field(None, description="Only answers in this conversation.")
+    from_: date | None = Field(
+        None, alias="from", ge=EARLIEST_DAY, le=LATEST_DAY, description="The first day, in UTC."
+    )
+    to: date | None = Field(None, ge=EARLIEST_DAY, le=LATEST_DAY, description="The last day, in UTC.")
 
     @field_validator("model")
     @classmethod
@@ -184,13 +200,13 @@ def me(request: HttpRequest) -> MeOut:
     return MeOut(email=user.email, name=user.name, balance=balance)
 
 
-@router.get("models", response=dict[str, Any])
+@router.get("models", response=ModelsOut)
 def models(request: HttpRequest) -> dict[str, Any]:
     """What can be chosen, the default first, with prices and limits."""
     return {"items": models_offered(), "next": None}
 
 
-@router.get("transactions", response=dict[str, Any])
+@router.get("transactions", response=TransactionsOut)
 def transactions(request: HttpRequest, page: Query[Statement]) -> dict[str, Any]:
     """The statement: every movement of credits, newest first, with what it was for."""
     wallet = ledger.wallet_of(request.auth)  # type: ignore[attr-defined]

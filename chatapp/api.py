@@ -1,15 +1,14 @@
 """The JSON API, assembled."""
 
-from ninja import NinjaAPI
-
 from billing.api import router as billing
 from chatapp import problems
 from chatapp.auth import SignedIn
 from chatapp.conversations.api import router as conversations
+from chatapp.openapi import DescribedAPI
 from chatapp.parsing import StorableInput
 from chatapp.streaming.api import router as turns
 
-api = NinjaAPI(
+api = DescribedAPI(
     title="Chatapp",
     version="1",
     description=(
@@ -17,7 +16,7 @@ api = NinjaAPI(
         "Errors are `application/problem+json` (RFC 9457) with a sentence in `detail` and a stable `code`: "
         + ", ".join(f"`{code}`" for code in problems.TITLES)
         + ". `rate_limited` and `unavailable` say in `Retry-After` when to try again; `internal` (500) is a mistake "
-        "of ours. After a stream has begun, errors are its last event."
+        "of ours. A field that a call does not have is `invalid`. After a stream has begun, errors are its last event."
     ),
     auth=SignedIn(),
     parser=StorableInput(),

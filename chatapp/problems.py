@@ -16,6 +16,7 @@ from billing.errors import InsufficientCredits
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+UNKNOWN_FIELD = "This call has no such field. Leave it out, or look for a slip in its name."
 TITLES = {
     "invalid": "The request is not valid",
     "not_signed_in": "Not signed in",
@@ -111,7 +112,8 @@ def install(api: NinjaAPI) -> None:
         fields: dict[str, list[str]] = {}
         for item in error.errors:
             name = ".".join(str(part) for part in item["loc"][1:] if part != "body") or "body"
-            fields.setdefault(name, []).append(_sentence(item["msg"]))
+            sentence = UNKNOWN_FIELD if item["type"] == "extra_forbidden" else _sentence(item["msg"])
+            fields.setdefault(name, []).append(sentence)
         detail = " ".join(f"{name}: {' '.join(sentences)}" for name, sentences in fields.items())
         return problem_response(status=400, code="invalid", detail=detail, fields=fields)
 

@@ -1,5 +1,7 @@
 """What belongs to no conversation: who I am, models, the statement, usage; and calls that there are not."""
 
+import json
+import re
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,10 +16,11 @@ from billing.api import models_offered
 from billing.models import LanguageModel, Price
 from chatapp import problems
 from chatapp.conversations import api as conversations
+from chatapp.failures import FAILURES
 from chatapp.streaming.models import UsageRecord
 from tests.admin.desk import ended_turn
 from tests.billing.books import close_turn, give, open_turn, order, pay
-from tests.calling import Caller, in_browser, refused, visitor, with_key
+from tests.calling import Caller, answered, in_browser, refused, visitor, with_key
 from tests.conversations.talk import conversation
 
 CREDIT = 1_000_000
@@ -416,3 +419,87 @@ def test_a_span_that_there_is_not_is_refused_with_the_field_at_fault(api: Caller
         assert (status, problem["code"], list(problem["fields"])) == (400, "invalid", [field]), query
         assert problem["detail"].endswith(".")
     assert api.get("usage", **{"from": "2000-01-01", "to": "9999-12-31"})["items"] == []
+
+
+# --- The schema
+
+CALLS = {
+    "get me": {401, 429, 500, 503},
+    "get models": {401, 429, 500, 503},
+    "get conversations": {400, 401, 429, 500, 503},
+    "post conversations": {400, 401, 403, 413, 429, 500, 503},
+    "get conversations/{conversation_id}": {401, 404, 429, 500, 503},
+    "patch conversations/{conversation_id}": {400, 401, 403, 404, 413, 429, 500, 503},
+    "delete conversations/{conversation_id}": {401, 403, 404, 429, 500, 503},
+    "get conversations/{conversation_id}/messages": {400, 401, 404, 429, 500, 503},
+    "post turns": {400, 401, 402, 403, 404, 409, 413, 429, 500, 503},
+    "get turns/{turn_id}": {401, 404, 429, 500, 503},
+    "get turns/{turn_id}/events": {400, 401, 404, 429, 500, 503},
+    "post turns/{turn_id}/stop": {401, 403, 404, 429, 500, 503},
+    "get usage": {400, 401, 429, 500, 503},
+    "get transactions": {400, 401, 429, 500, 503},
+}
+
+
+def test_the_schema_tells_every_call_its_parameters_and_refusals(db: None) -> None:
+    schema = answered(visitor().get("/api/v1/openapi.json"))
+    told = {
+        f"{method} {path.removeprefix('/api/v1/')}": call
+        for path, methods in schema["paths"].items()
+        for method, call in methods.items()
+    }
+    refusals = {
+        name: {
+            int(status)
+            for status, answer in call["responses"].items()
+            if problems.PROBLEM_JSON in answer.get("content", {})
+        }
+        for name, call in told.items()
+    }
+    assert refusals == CALLS
+    codes = {
+        code
+        for call in told.values()
+        for answer in call["responses"].values()
+        for about in answer.get("content", {})
+        .get(problems.PROBLEM_JSON, {})
+        .get("schema", {})
+        .get("allOf", [])
+        for code in about.get("properties", {}).get("code", {}).get("enum", [])
+    }
+    assert codes == set(problems.TITLES) - {"method_not_allowed"}
+    for call in told.values():
+        assert call["description"]
+        assert all(given["description"].endswith(".") for given in call["parameters"]), call["parameters"]
+    # Every reference leads somewhere.
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(schema)))
+    assert references <= set(schema["components"]["schemas"])
+
+
+def test_the_schema_tells_every_event_of_a_stream(db: None) -> None:
+    schema = answered(visitor().get("/api/v1/openapi.json"))
+    schemas = schema["components"]["schemas"]
+    for method, path in [("post", "/api/v1/turns"), ("get", "/api/v1/turns/{turn_id}/events")]:
+        content = schema["paths"][path][method]["responses"]["200"]["content"]
+        assert content == {"text/event-stream": {"schema": {"$ref": "#/components/schemas/TurnEvent"}}}
+    events = {
+        event["properties"]["event"]["const"]: schemas[event["properties"]["data"]["$ref"].rpartition("/")[2]]
+        for event in schemas["TurnEvent"]["oneOf"]
+    }
+    assert list(events) == ["start", "thinking", "text", "done", "error"]
+    for name, data in events.items():
+        assert data["properties"]["type"] == {"const": name}
+    assert set(events["error"]["properties"]["code"]["enum"]) == set(FAILURES)
+    assert {"status", "usage", "charged", "balance", "estimated"} <= set(events["done"]["required"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "turns"), ("POST", "conversations"), ("PATCH", "conversations/{chat}")]
+)
+def test_a_field_that_there_is_not_is_refused_by_its_name(
+    api: Caller, alice: User, method: str, path: str
+) -> None:
+    chat = conversation(alice)
+    status, problem = api.refusal(method, path.format(chat=chat.pk), {"titel": "x", "text": "x"})
+    assert (status, problem["code"]) == (400, "invalid")
+    assert "no such field" in problem["fields"]["titel"][0]

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db import transaction
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema, Status
-from pydantic import StringConstraints, field_validator
+from pydantic import ConfigDict, StringConstraints, field_validator
 
 from accounts.models import INSTRUCTIONS_LENGTH, User
 from accounts.notify import notify
@@ -14,39 +14,51 @@ from billing import ledger
 from billing.models import LanguageModel
 from chatapp.conversations import paging, tree
 from chatapp.conversations.models import Conversation, Message, Turn
-from chatapp.conversations.shapes import ConversationOut, MessageOut, Page, conversation_out, messages_out
+from chatapp.conversations.shapes import (
+    ConversationOut,
+    ConversationsOut,
+    MessagesOut,
+    conversation_out,
+    messages_out,
+)
 from chatapp.problems import invalid, not_found
 
 router = Router(tags=["conversations"])
 
 
 class Listing(Schema):
-    q: str = Field(default="", max_length=200)
-    archived: bool = False
-    cursor: str | None = None
-    limit: int = Field(default=30, ge=1, le=100)
+    q: str = Field(default="", max_length=200, description="Only those with this in their title or text.")
+    archived: bool = Field(default=False, description="Those that were archived, instead of the others.")
+    cursor: str | None = Field(default=None, description="`next` of the page before.")
+    limit: int = Field(default=30, ge=1, le=100, description="Conversations a page.")
 
 
 class MessagePage(Schema):
-    before: UUID | None = None
-    limit: int = Field(default=50, ge=1, le=200)
+    before: UUID | None = Field(default=None, description="`next` of the page before: what stands above it.")
+    limit: int = Field(default=50, ge=1, le=200, description="Messages a page.")
 
 
 Instructions = Annotated[str, StringConstraints(strip_whitespace=True, max_length=INSTRUCTIONS_LENGTH)]
 
 
 class NewConversation(Schema):
+    model_config = ConfigDict(extra="forbid")
+
     title: str = Field("", max_length=200)
-    model: str | None = None
+    model: str | None = Field(None, description="Of `GET models`; without it, the default.")
 
 
 class ChangedConversation(Schema):
+    """What is to change; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
     title: str | None = Field(None, max_length=200)
     pinned: bool | None = None
     archived: bool | None = None
-    model: str | None = None
-    instructions: Instructions | None = None
-    branch: UUID | None = None
+    model: str | None = Field(None, description="Of `GET models`, from the next message on.")
+    instructions: Instructions | None = Field(None, description="What the model is told before each message.")
+    branch: UUID | None = Field(None, description="A message: the branch that it is on is shown.")
 
     @field_validator("title")
     @classmethod
@@ -56,8 +68,8 @@ class ChangedConversation(Schema):
         return title and title.strip()
 
 
-@router.get("conversations", response=Page)
-def list_conversations(request: HttpRequest, listing: Query[Listing]) -> Page:
+@router.get("conversations", response=ConversationsOut)
+def list_conversations(request: HttpRequest, listing: Query[Listing]) -> ConversationsOut:
     """Newest first, pinned ones on top. `q` searches titles and text."""
     return conversations_page(_caller(request), listing)
 
@@ -76,6 +88,7 @@ def create_conversation(request: HttpRequest, body: NewConversation) -> Status[C
 
 @router.get("conversations/{uuid:conversation_id}", response=ConversationOut)
 def get_conversation(request: HttpRequest, conversation_id: UUID) -> ConversationOut:
+    """A conversation without its messages."""
     return conversation_out(_own(_caller(request), conversation_id))
 
 
@@ -118,32 +131,31 @@ def delete_conversation(request: HttpRequest, conversation_id: UUID) -> Status[N
     return Status(204, None)
 
 
-@router.get("conversations/{uuid:conversation_id}/messages", response=Page)
-def list_messages(request: HttpRequest, conversation_id: UUID, page: Query[MessagePage]) -> Page:
+@router.get("conversations/{uuid:conversation_id}/messages", response=MessagesOut)
+def list_messages(request: HttpRequest, conversation_id: UUID, page: Query[MessagePage]) -> MessagesOut:
     """The shown branch in the order it was said, its newest page first; `before` asks for what stands above."""
     return messages_page(_own(_caller(request), conversation_id), page)
 
 
-def conversations_page(user: User, listing: Listing) -> Page:
+def conversations_page(user: User, listing: Listing) -> ConversationsOut:
     found = Conversation.objects.of(user).filter(archived=listing.archived).with_running_turn()
     if listing.q.strip():
         found = found.matching(listing.q.strip())
     rows = list(paging.after(found, listing.cursor)[: listing.limit + 1])
     more = len(rows) > listing.limit
     rows = rows[: listing.limit]
-    return Page(
+    return ConversationsOut(
         items=[conversation_out(row) for row in rows], next=paging.cursor_at(rows[-1]) if more else None
     )
 
 
-def messages_page(conversation: Conversation, page: MessagePage) -> Page:
+def messages_page(conversation: Conversation, page: MessagePage) -> MessagesOut:
     tip = conversation.tip_id
     if page.before is not None:
         tip = _message_in(conversation, page.before).parent_id
     messages = tree.branch(tip, limit=page.limit)
     more = bool(messages) and messages[0].parent_id is not None
-    items: list[MessageOut] = messages_out(messages)
-    return Page(items=items, next=str(messages[0].pk) if more else None)
+    return MessagesOut(items=messages_out(messages), next=str(messages[0].pk) if more else None)
 
 
 def _caller(request: HttpRequest) -> User:

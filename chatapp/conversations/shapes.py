@@ -1,7 +1,6 @@
 """Conversations, messages and turns as the API gives them."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from ninja import Schema
@@ -83,10 +82,17 @@ class MessageOut(Schema):
     mark: MarkOut | None
 
 
-class Page(Schema):
-    """A page of a list; `next` asks for the one after it."""
+class ConversationsOut(Schema):
+    """A page of the list; `next` is the `cursor` of the one after it."""
 
-    items: list[Any]
+    items: list[ConversationOut]
+    next: str | None
+
+
+class MessagesOut(Schema):
+    """A page of a branch, in the order it was said; `next` is the `before` of the one above it."""
+
+    items: list[MessageOut]
     next: str | None
 
 

@@ -1,13 +1,14 @@
 """The turn endpoints: ask, follow, stop; and what was used."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
-from ninja import Field, Query, Router, Schema, Status
+from ninja import Field, Header, Query, Router, Schema, Status
+from pydantic import ConfigDict
 
 from accounts.addresses import client_network
 from accounts.models import User
@@ -17,6 +18,7 @@ from chatapp.conversations.shapes import TurnOut, turn_out
 from chatapp.db import in_db
 from chatapp.problems import Problem, invalid, not_found
 from chatapp.streaming import limits, live, turns
+from chatapp.streaming.described import STREAM
 from chatapp.streaming.events import Cursor, is_of_an_ending
 from chatapp.streaming.following import follow
 from chatapp.streaming.journal import ask_to_stop
@@ -38,15 +40,19 @@ class NewTurn(Schema):
     `parent` begins anew, beside the first message.
     """
 
-    id: UUID = Field(default_factory=uuid4)
-    conversation: UUID | None = None
-    text: str = ""
-    model: str | None = None
-    parent: UUID | None = None
-    regenerate: UUID | None = None
+    model_config = ConfigDict(extra="forbid")
+
+    id: UUID = Field(default_factory=uuid4, description="The idempotency key, made by the client.")
+    conversation: UUID | None = Field(None, description="Where to go on; without it one is begun.")
+    text: str = Field("", description=f"The message, up to {LONGEST_TEXT:,} characters; none to regenerate.")
+    model: str | None = Field(
+        None, description="Of `GET models`; without it, the conversation's, or the default."
+    )
+    parent: UUID | None = Field(None, description="The answer to go on from; without it, the last one shown.")
+    regenerate: UUID | None = Field(None, description="The message of the person's to answer again.")
 
 
-@router.post("turns", response={200: Any})
+@router.post("turns", response={200: None}, openapi_extra={"responses": {200: STREAM}})
 async def create_turn(request: HttpRequest, body: NewTurn) -> EventStream:
     """Ask, and follow the answer as Server-Sent Events. The same request again joins the same turn."""
     user: User = request.auth  # type: ignore[attr-defined]
@@ -61,28 +67,45 @@ async def get_turn(request: HttpRequest, turn_id: UUID) -> TurnOut:
     return turn_out(await in_db(_turn_of, request.auth, turn_id))  # type: ignore[attr-defined]
 
 
-@router.get("turns/{uuid:turn_id}/events", response={200: Any, 204: None})
-async def turn_events(request: HttpRequest, turn_id: UUID, after: str = "") -> EventStream | HttpResponse:
+@router.get(
+    "turns/{uuid:turn_id}/events",
+    response={200: None, 204: None},
+    openapi_extra={
+        "responses": {200: STREAM, 204: {"description": "The end has been seen: there is no more."}}
+    },
+)
+async def turn_events(
+    request: HttpRequest,
+    turn_id: UUID,
+    after: Annotated[str, Query(description="Id of the last event seen; without it, from the start.")] = "",
+    last_event_id: Annotated[
+        str, Header(alias="Last-Event-ID", description="The same, and counts before `after`.")
+    ] = "",
+) -> EventStream | HttpResponse:
     """Replay, then follow: behind the event that Last-Event-ID or `after` names, or from the start.
 
     The header counts if both are given: a browser's EventSource sends it by itself when it comes back to the address
     that it was made with. One that has seen the end is told so by 204, and comes back no more.
     """
     turn = await in_db(_turn_of, request.auth, turn_id)  # type: ignore[attr-defined]
-    header = request.headers.get("Last-Event-ID", "")
-    seen = header or after
+    seen = last_event_id or after
     try:
         cursor = Cursor.parse(seen) if seen else None
     except ValueError as error:
         raise invalid(
             after="This is not the id of an event of this turn. Leave it out to begin at the start."
         ) from error
-    if turn.state != Turn.State.RUNNING and is_of_an_ending(header):
+    if turn.state != Turn.State.RUNNING and is_of_an_ending(last_event_id):
         return HttpResponse(status=204)
     return EventStream(follow(turn, cursor))
 
 
-@router.post("turns/{uuid:turn_id}/stop", response={202: dict[str, Any]})
+class StopOut(Schema):
+    id: UUID
+    state: str = Field(description="As it was when the call came; the stream tells the end.")
+
+
+@router.post("turns/{uuid:turn_id}/stop", response={202: StopOut})
 async def stop_turn(request: HttpRequest, turn_id: UUID) -> Status[dict[str, Any]]:
     """Stop an answer, wherever it is being written. What was written so far is kept and charged."""
     turn = await in_db(_ask_database_to_stop, request.auth, turn_id)  # type: ignore[attr-defined]
@@ -96,12 +119,36 @@ async def stop_turn(request: HttpRequest, turn_id: UUID) -> Status[dict[str, Any
 class Span(Schema):
     """Whole days in UTC, both included; the last 30 when left out."""
 
-    from_: date | None = Field(None, alias="from", ge=EARLIEST_DAY)
-    to: date | None = Field(None, ge=EARLIEST_DAY)
-    group: Literal["day", "model", "conversation"] = "day"
+    from_: date | None = Field(
+        None, alias="from", ge=EARLIEST_DAY, description="The first day; 29 days before `to` when left out."
+    )
+    to: date | None = Field(None, ge=EARLIEST_DAY, description="The last day; today when left out.")
+    group: Literal["day", "model", "conversation"] = Field("day", description="What is added up.")
 
 
-@router.get("usage", response=dict[str, Any])
+class UsedOut(Schema):
+    """What was used on a day, of a model, or in a conversation (null once deleted): the one that was grouped by."""
+
+    day: date | None = None
+    model: str | None = None
+    conversation: UUID | None = None
+    turns: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int
+    cache_creation_input_tokens: int
+    charged: str
+
+
+class UsagePage(Schema):
+    from_: date = Field(alias="from")
+    to: date
+    group: str
+    items: list[UsedOut]
+    next: None
+
+
+@router.get("usage", response=UsagePage, by_alias=True, exclude_unset=True)
 async def usage(request: HttpRequest, span: Query[Span]) -> dict[str, Any]:
     """Tokens and credits per day, model or conversation."""
     to = span.to or datetime.now(UTC).date()
