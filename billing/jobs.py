@@ -9,9 +9,16 @@ from celery.exceptions import OperationalError as BrokerAway
 log = structlog.get_logger(__name__)
 
 
-def hand_over(task: str, *arguments: Any) -> None:
-    """Have the worker run `task`, by its name, soon; a line in the log if the broker is away."""
+# In the broker's terms, where 0 is the most urgent.
+LAST = 9
+
+
+def hand_over(task: str, *arguments: Any, last: bool = False) -> None:
+    """Have the worker run `task`, by its name, soon; a line in the log if the broker is away.
+
+    `last`: whatever else waits goes first, such as what takes long because others are asked.
+    """
     try:
-        current_app.send_task(task, arguments)
+        current_app.send_task(task, arguments, priority=LAST if last else 0)
     except (BrokerAway, OSError) as error:
         log.warning("job not handed over", task=task, arguments=arguments, error=type(error).__name__)

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.db import connection
 
 from billing import pricing
 from billing.models import LanguageModel, Price
+from billing.pricing import Usage
 from chatapp.conversations.models import Turn
 from chatapp.streaming.models import HouseUsage
 from chatapp.streaming.providers.base import Prompt
-from chatapp.streaming.providers.whole import whole_answer
+from chatapp.streaming.providers.whole import Whole, whole_answer
+from chatapp.streaming.turns import tokens_in
 
 # A worker's task may take five minutes.
-PATIENCE_SECONDS = 120
+LONGEST_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +53,41 @@ def alone(purpose: HouseUsage.Purpose, conversation_id: UUID) -> Iterator[bool]:
 
 
 def ask(
-    by: Writer, turn: Turn, purpose: HouseUsage.Purpose, *, system: str, text: str, max_tokens: int
+    by: Writer,
+    turn: Turn,
+    purpose: HouseUsage.Purpose,
+    *,
+    system: str,
+    text: str,
+    max_tokens: int,
+    patience_seconds: float = LONGEST_SECONDS,
 ) -> str:
-    """What the writer answers, with its cost recorded; ProviderError, and nothing recorded, if it does not."""
-    whole = whole_answer(
-        Prompt(
-            model=by.model.id,
-            system=system,
-            messages=(("user", text),),
-            max_tokens=min(max_tokens, by.model.max_output_tokens),
-            thinks=False,
-            person=str(turn.pk),
-            provider=by.model.provider,
-            goes_on=False,
-        ),
-        patience_seconds=PATIENCE_SECONDS,
+    """What the writer answers; ProviderError if it does not come to its end in time.
+
+    Its cost is recorded, as far as it is known: of an answer that broke off, the provider's count of the input and ours
+    of what was said.
+    """
+    prompt = Prompt(
+        model=by.model.id,
+        system=system,
+        messages=(("user", text),),
+        max_tokens=min(max_tokens, by.model.max_output_tokens),
+        thinks=False,
+        person=str(turn.pk),
+        provider=by.model.provider,
+        goes_on=False,
     )
+    whole = whole_answer(prompt, patience_seconds=patience_seconds)
+    if whole.usage is not None:
+        _record(by, turn, purpose, whole, whole.usage)
+    if whole.error is not None:
+        raise whole.error
+    return whole.text.strip()
+
+
+def _record(by: Writer, turn: Turn, purpose: HouseUsage.Purpose, whole: Whole, usage: Usage) -> None:
+    if not whole.counted:
+        usage = replace(usage, output_tokens=tokens_in(whole.text))
     HouseUsage.objects.create(
         purpose=purpose,
         user_id=turn.user_id,
@@ -74,7 +95,6 @@ def ask(
         model=by.model,
         price=by.price,
         provider_request=whole.request_id[:100],
-        cost=pricing.cost(whole.usage, by.price),
-        **Turn.usage_columns(whole.usage),
+        cost=pricing.cost(usage, by.price),
+        **Turn.usage_columns(usage),
     )
-    return whole.text.strip()

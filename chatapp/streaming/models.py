@@ -72,7 +72,10 @@ class GuardFinding(models.Model):
 
 
 class HouseUsage(models.Model):
-    """Tokens and cost of one answer that the house asked for by itself, and pays: on nobody's statement."""
+    """Tokens and cost of one answer that the house asked for by itself, and pays: on nobody's statement.
+
+    Also of one that broke off, as far as they are known.
+    """
 
     class Purpose(models.TextChoices):
         SUMMARY = "summary"

@@ -114,7 +114,7 @@ def _record(ended: QuerySet[Turn]) -> int:
         hand_over(look_after_wallet.name, str(user_id))
     for turn in turns_ended:
         if recaps.may_be_due(turn):
-            hand_over(write_recap.name, str(turn.pk))
+            hand_over(write_recap.name, str(turn.pk), last=True)
         if titles.may_be_due(turn):
-            hand_over(name_conversation.name, str(turn.pk))
+            hand_over(name_conversation.name, str(turn.pk), last=True)
     return len(turns_ended)

@@ -24,6 +24,7 @@ LONGEST_CHARACTERS = 60
 QUOTED_CHARACTERS = 2_000
 # Far more than a title has: some models think before they write.
 MOST_TOKENS = 256
+PATIENCE_SECONDS = 20
 
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _LEAD = re.compile(r"^(?:(?:#{1,6}|[-*+>])\s+)?(?:\W{0,3}title\W{0,3}:\W{0,3}\s)?", re.IGNORECASE)
@@ -63,6 +64,7 @@ def give(turn: Turn) -> None:
                 system=prompts.NAME,
                 text=opening,
                 max_tokens=MOST_TOKENS,
+                patience_seconds=PATIENCE_SECONDS,
             )
         except ProviderError as error:
             log.warning("title not written", turn=str(turn.pk), code=error.code, reported=str(error))

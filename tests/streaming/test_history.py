@@ -209,18 +209,23 @@ def test_an_answer_that_fills_the_context_is_complete_and_one_without_a_word_is_
 # --- Summaries
 
 
-def until_summed_up(stack: Stack, client: Any, conversation: str, count: int) -> None:
-    """Go on talking until the worker has written so many summaries."""
-    due = HouseUsage.objects.filter(conversation_id=conversation)
-    kept = Recap.objects.filter(conversation=conversation, kind="summary")
+def until_due(client: Any, conversation: str) -> None:
+    """Go on talking until a summary is due."""
     for number in range(2, 40):
         turn = ask(
             client, f"[[demo: tokens 200]] about whale {number}", model=SMALL, conversation=conversation
         )[0]
         if recaps.may_be_due(Turn.objects.get(pk=turn["turn"])):
-            stack.wait_until(lambda: due.count() >= count and kept.count() >= count, "a summary is written")
             return
     raise AssertionError("the conversation never became long")
+
+
+def until_summed_up(stack: Stack, client: Any, conversation: str, count: int) -> None:
+    """Go on talking until the worker has written so many summaries."""
+    due = HouseUsage.objects.filter(conversation_id=conversation)
+    kept = Recap.objects.filter(conversation=conversation, kind="summary")
+    until_due(client, conversation)
+    stack.wait_until(lambda: due.count() >= count and kept.count() >= count, "a summary is written")
 
 
 def test_a_long_conversation_goes_on_with_a_summary_that_the_house_pays(
@@ -292,6 +297,25 @@ def test_a_summary_that_cannot_be_written_is_told_in_a_line_and_left(
     assert (line.levelname, line.exc_info) == ("WARNING", None)
     assert not Recap.objects.filter(conversation=conversation).exists()
     assert not HouseUsage.objects.filter(conversation_id=conversation).exists()
+
+
+def test_what_a_killed_worker_was_summing_up_the_next_one_does(
+    stack: Stack, alice: User, sign_in: SignIn, small: str
+) -> None:
+    give(alice, 1000 * CREDIT)
+    client = sign_in(alice)
+    stack.claude.script("tokens 256", "pace 5", match="<transcript")
+    conversation = ask(client, "[[demo: tokens 200]] about whale 1", model=small)[0]["conversation"]
+    until_due(client, conversation)
+    stack.wait_until(lambda: len(remembered(stack)) == 1, "the worker has asked for a summary")
+    stack.worker.kill()
+    stack.claude.wait_for("client_closed")
+
+    stack.worker.start()
+    until_summed_up(stack, client, conversation, 1)
+
+    assert len(remembered(stack)) == 2
+    assert HouseUsage.objects.filter(conversation_id=conversation).count() == 1
 
 
 @pytest.mark.parametrize("named", ["off", "no-such-model", "gpt-5.4"])

@@ -118,6 +118,10 @@ async def test_nul_which_no_database_can_store_is_left_out(demo: DemoClaude, cla
         ("status 403", "provider_rejected"),
         ("status 413", "context_too_long"),
         ("too_long", "context_too_long"),
+        (
+            "status 400 message='input length and `max_tokens` exceed context limit: 9 + 4096 > 4100'",
+            "context_too_long",
+        ),
         ("hang", "provider_unavailable"),
         ("drop", "provider_unavailable"),
         ("stall after=3", "provider_cut"),

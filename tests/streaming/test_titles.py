@@ -93,13 +93,16 @@ def test_without_a_name_the_first_words_stay_until_the_next_answer(
 ) -> None:
     client = sign_in(alice)
     first = ask(client, ASKED)
-    for failure in ("status 529", "refusal", "empty", "say **"):
+    for failure in ("status 529", "refusal", "cut after=2", "empty", "say **"):
         stack.claude.script(failure, match=QUOTED)
         name_conversation(first[0]["turn"])
     assert title_of(first) == ASKED
+    # What the provider had accepted costs the house something all the same.
+    spent = HouseUsage.objects.filter(conversation_id=first[0]["conversation"])
+    assert [usage.input_tokens > 0 for usage in spent] == [True] * 4
     told = [record for record in caplog.records if record.name == titles.__name__]
     assert [(line.levelname, line.exc_info) for line in told] == [("WARNING", None)] * len(told)
-    assert [line.msg["code"] for line in told[:2]] == ["overloaded", "refused"]  # type: ignore[index]
+    assert [line.msg["code"] for line in told] == ["overloaded", "refused", "provider_cut"]  # type: ignore[index]
 
     later = ask(client, "Thank you.", conversation=first[0]["conversation"])
     name_conversation(later[0]["turn"])

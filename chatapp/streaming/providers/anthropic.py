@@ -26,6 +26,9 @@ from chatapp.streaming.providers.wire import (
 
 log = structlog.get_logger(__name__)
 
+# How a 400 says that prompt and answer do not fit the context: alone, or together.
+TOO_LONG = ("prompt is too long", "exceed context limit")
+
 
 class Claude:
     """Streams answers over one pool of warm connections."""
@@ -193,7 +196,7 @@ def told(
             return ProviderError("overloaded", retry_after=wait, reported=reported)
         case (413, _) | (_, "request_too_large"):
             return ProviderError("context_too_long", reported=reported)
-        case (400, _) if "prompt is too long" in str(message):
+        case (400, _) if any(words in str(message) for words in TOO_LONG):
             return ProviderError("context_too_long", reported=reported)
         case (200, "invalid_request_error" | "authentication_error" | "permission_error" | "not_found_error"):
             return ProviderError("provider_rejected", reported=reported)

@@ -6,40 +6,54 @@ from dataclasses import dataclass
 
 from billing.pricing import Usage
 from chatapp.streaming.providers import made
-from chatapp.streaming.providers.base import Accepted, Finished, Prompt, ProviderError, Said
+from chatapp.streaming.providers.base import Accepted, Finished, Prompt, Provider, ProviderError, Said
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Whole:
-    text: str
-    usage: Usage
-    request_id: str
+    """What came of asking: an answer, or an `error` and what was said before it.
+
+    `usage` is what is known of it: None if the provider never accepted the request; of an answer that broke off, the
+    input, and not `counted`.
+    """
+
+    text: str = ""
+    usage: Usage | None = None
+    counted: bool = False
+    request_id: str = ""
+    error: ProviderError | None = None
 
 
 def whole_answer(prompt: Prompt, *, patience_seconds: float) -> Whole:
-    """What the prompt's provider answers; ProviderError if it does not come to its end in time."""
+    """What the prompt's provider answers within so many seconds."""
     return asyncio.run(_answer(prompt, patience_seconds))
 
 
 async def _answer(prompt: Prompt, patience_seconds: float) -> Whole:
     # Its connections belong to this event loop, so they are made for this answer and closed after it.
     provider = made(prompt.provider)
-    text: list[str] = []
-    request_id = ""
+    whole = Whole()
     try:
-        async with asyncio.timeout(patience_seconds), aclosing(provider.stream(prompt)) as deltas:
-            async for delta in deltas:
-                match delta:
-                    case Accepted(_, request_id):
-                        pass
-                    case Said(piece):
-                        text.append(piece)
-                    case Finished("refusal"):
-                        raise ProviderError("refused")
-                    case Finished(_, usage):
-                        return Whole("".join(text), usage, request_id)
-    except TimeoutError as error:
-        raise ProviderError("provider_cut", reported="longer than it may take") from error
+        async with asyncio.timeout(patience_seconds):
+            await _listen(provider, prompt, whole)
+    except ProviderError as error:
+        whole.error = error
+    except TimeoutError:
+        whole.error = ProviderError("provider_cut", reported="longer than it may take")
     finally:
         await provider.aclose()
-    raise ProviderError("provider_cut", reported="no end")
+    return whole
+
+
+async def _listen(provider: Provider, prompt: Prompt, whole: Whole) -> None:
+    async with aclosing(provider.stream(prompt)) as deltas:
+        async for delta in deltas:
+            match delta:
+                case Accepted(usage, request_id):
+                    whole.usage, whole.request_id = usage, request_id
+                case Said(text):
+                    whole.text += text
+                case Finished(stop_reason, usage, counted):
+                    whole.usage, whole.counted = usage, counted
+                    if stop_reason == "refusal":
+                        raise ProviderError("refused")
