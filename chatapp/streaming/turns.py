@@ -13,7 +13,6 @@ import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -39,6 +38,7 @@ from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.providers.base import (
     Accepted,
     Asked,
+    Delta,
     Fallback,
     Finished,
     Prompt,
@@ -346,7 +346,7 @@ async def generate(
         while True:
             outcome.prompt_bytes = asked.size_bytes
             try:
-                return await listen(asked)
+                return await provider.stream(asked, hear)
             except ProviderError as error:
                 too_long = error.code == "context_too_long" and outcome.first_token_ms is None
                 less = next(shorter, None) if too_long else None
@@ -356,28 +356,26 @@ async def generate(
             await keep_cut(less)
             asked = replace(asked, messages=less.messages)
 
-    async def listen(prompt: Prompt) -> None:
-        async with aclosing(provider.stream(prompt)) as deltas:
-            async for delta in deltas:
-                match delta:
-                    case Said(text) if text:
-                        outcome.mark_first_token()
-                        live.say(text)
-                    case Thought(text) if text:
-                        outcome.mark_first_token()
-                        live.think(text)
-                    case Asked(model, asked):
-                        outcome.model, outcome.provider = model, asked
-                        # Whoever was asked before has not said anything, and is not paid for it.
-                        outcome.usage, outcome.request_id = None, ""
-                    case Accepted(usage, request_id):
-                        outcome.usage, outcome.request_id = usage, request_id
-                    case Finished("model_context_window_exceeded") if outcome.first_token_ms is None:
-                        # The prompt left no room for a single word.
-                        raise ProviderError("context_too_long", reported="no room for an answer")
-                    case Finished(stop_reason, usage, counted):
-                        outcome.stop_reason, outcome.usage = stop_reason, usage
-                        outcome.finished, outcome.counted = True, counted
+    def hear(delta: Delta) -> None:
+        match delta:
+            case Said(text) if text:
+                outcome.mark_first_token()
+                live.say(text)
+            case Thought(text) if text:
+                outcome.mark_first_token()
+                live.think(text)
+            case Asked(model, asked):
+                outcome.model, outcome.provider = model, asked
+                # Whoever was asked before has not said anything, and is not paid for it.
+                outcome.usage, outcome.request_id = None, ""
+            case Accepted(usage, request_id):
+                outcome.usage, outcome.request_id = usage, request_id
+            case Finished("model_context_window_exceeded") if outcome.first_token_ms is None:
+                # The prompt left no room for a single word.
+                raise ProviderError("context_too_long", reported="no room for an answer")
+            case Finished(stop_reason, usage, counted):
+                outcome.stop_reason, outcome.usage = stop_reason, usage
+                outcome.finished, outcome.counted = True, counted
 
     try:
         async with asyncio.timeout(LONGEST_TURN_SECONDS):

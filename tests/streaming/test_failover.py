@@ -1,7 +1,6 @@
 """Another provider answers when the first cannot begin; what served the answer is recorded, and priced as such."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -18,6 +17,7 @@ from chatapp.streaming.providers.base import (
     Delta,
     Fallback,
     Finished,
+    Hear,
     Prompt,
     ProviderError,
     Said,
@@ -48,20 +48,21 @@ class Scripted:
         self.script = script
         self.asked: list[Prompt] = []
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
         self.asked.append(prompt)
         for step in self.script:
             if isinstance(step, ProviderError):
                 raise step
-            yield step
+            hear(step)
 
 
 GOOD = (Accepted(Usage(input_tokens=3), "r"), Said("hi"), Finished("end_turn", Usage(output_tokens=1)))
 
 
 async def told(failover: Failover, prompt: Prompt = PROMPT) -> list[Delta]:
-    async with aclosing(failover.stream(prompt)) as deltas:
-        return [delta async for delta in deltas]
+    heard: list[Delta] = []
+    await failover.stream(prompt, heard.append)
+    return heard
 
 
 @pytest.mark.parametrize("code", ["rate_limited", "overloaded", "provider_unavailable"])

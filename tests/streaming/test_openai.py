@@ -1,7 +1,6 @@
 """OpenAI through the real SDK over HTTP: what arrives, what it counts, and what each fault is called."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +32,9 @@ async def openai(demo: DemoOpenAI, settings: Any) -> AsyncIterator[OpenAI]:
 
 
 async def answer(openai: OpenAI) -> list[Delta]:
-    async with aclosing(openai.stream(PROMPT)) as deltas:
-        return [delta async for delta in deltas]
+    heard: list[Delta] = []
+    await openai.stream(PROMPT, heard.append)
+    return heard
 
 
 async def test_an_answer_is_accepted_said_and_counted(demo: DemoOpenAI, openai: OpenAI) -> None:

@@ -1,7 +1,7 @@
 """Claude through the real SDK over HTTP: what arrives, and what each fault is called."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -36,8 +36,9 @@ async def claude(demo: DemoClaude, settings: Any) -> AsyncIterator[Claude]:
 
 
 async def answer(claude: Claude, prompt: Prompt = PROMPT) -> list[Delta]:
-    async with aclosing(claude.stream(prompt)) as deltas:
-        return [delta async for delta in deltas]
+    heard: list[Delta] = []
+    await claude.stream(prompt, heard.append)
+    return heard
 
 
 def said(deltas: list[Delta]) -> str:
@@ -168,10 +169,12 @@ async def test_what_cannot_be_stored_does_not_come_in_as_a_reason(demo: DemoClau
 
 async def test_leaving_closes_the_call_upstream(demo: DemoClaude, claude: Claude) -> None:
     demo.script("tokens 5000", "pace 200")
-    async with aclosing(claude.stream(PROMPT)) as deltas:
-        async for delta in deltas:
-            if isinstance(delta, Said):
-                break
+    said = asyncio.Event()
+    answering = asyncio.create_task(
+        claude.stream(PROMPT, lambda delta: said.set() if isinstance(delta, Said) else None)
+    )
+    await said.wait()
+    answering.cancel()
 
     await demo.until("client_closed")
 

@@ -1,7 +1,7 @@
 """Claude, through Anthropic's own SDK over HTTP. The only importer of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,11 +11,23 @@ from django.conf import settings
 from pydantic_core import from_json
 
 from billing.pricing import Usage
-from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
+from chatapp.streaming.providers.base import (
+    Accepted,
+    Delta,
+    Finished,
+    Hear,
+    Prompt,
+    ProviderError,
+    Said,
+    Thought,
+)
 from chatapp.streaming.providers.event_bytes import EventBytes
 from chatapp.streaming.providers.wire import (
     CUT,
     count,
+    direct_client,
+    hand_over,
+    is_behind_a_proxy,
     kind,
     limits,
     patience_seconds,
@@ -42,32 +54,39 @@ class Claude:
             # The SDK's retries obey retry-after without a cap; the person is told instead and decides.
             max_retries=0,
             timeout=timeout(),
-            # Half the CPU per event of the default transport.
-            http_client=anthropic.DefaultAioHttpClient(limits=limits()),
+            # Through a proxy it costs twice as much for each event, with the SDK's default four times.
+            http_client=(
+                anthropic.DefaultAioHttpClient(limits=limits())
+                if is_behind_a_proxy(settings.ANTHROPIC_BASE_URL)
+                else direct_client()
+            ),
         )
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
         async with AsyncExitStack() as call:
             response = await self._connect(prompt, call)
             answer = Answer(request_id=printable(response.headers.get("request-id", "")))
-            events = EventBytes()
+            feed = EventBytes().feed
+
+            def take(piece: bytes) -> None:
+                try:
+                    events = feed(piece)
+                except ValueError as error:
+                    raise ProviderError("provider_cut", reported=str(error)) from error
+                for data in events:
+                    delta = answer.read(data)
+                    if delta is not None:
+                        hear(delta)
+
             try:
-                async for chunk in response.iter_bytes():
-                    for data in events.feed(chunk):
-                        delta = answer.read(from_json(data))
-                        if delta is not None:
-                            yield delta
+                await hand_over(response.http_response, take)
             except CUT as error:
                 raise ProviderError("provider_cut", reported=type(error).__name__) from error
-            except (ValueError, LookupError, AttributeError, TypeError) as error:
-                # Not JSON, or JSON without the fields of its type.
-                reported = f"malformed event: {type(error).__name__}"
-                raise ProviderError("provider_cut", reported=reported) from error
-        yield answer.finish()
+        hear(answer.finish())
 
     async def _connect(self, prompt: Prompt, call: AsyncExitStack) -> anthropic.AsyncAPIResponse[Any]:
         """The response, its body still to come; leaving `call` closes it."""
@@ -106,11 +125,19 @@ class Answer:
         self._counted = False
         self._stopped = False
 
-    def read(self, event: dict[str, Any]) -> Delta | None:
-        """What an event means to a reader, if anything; events of types we do not know mean nothing.
+    def read(self, data: bytes) -> Delta | None:
+        """What an event says, by its data, if anything; events of types we do not know say nothing.
 
-        ProviderError if it tells of one; ValueError, LookupError, AttributeError or TypeError if it is malformed.
+        ProviderError if it tells of an error, or is malformed.
         """
+        try:
+            return self._meaning(from_json(data))
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            # Not JSON, or JSON without the fields of its type.
+            reported = f"malformed event: {type(error).__name__}"
+            raise ProviderError("provider_cut", reported=reported) from error
+
+    def _meaning(self, event: dict[str, Any]) -> Delta | None:
         match event["type"]:
             case "content_block_delta":
                 delta = event["delta"]

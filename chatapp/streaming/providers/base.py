@@ -1,7 +1,7 @@
 """What the turn engine asks of a provider and what it gets, whoever the provider is."""
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,6 +88,7 @@ class Finished:
 
 
 Delta = Asked | Accepted | Thought | Said | Finished
+Hear = Callable[[Delta], None]
 
 
 class ProviderError(Exception):
@@ -100,13 +101,15 @@ class ProviderError(Exception):
 
 
 class Provider(Protocol):
-    """Streams one answer. Leaving the generator closes the connection upstream."""
+    """Streams one answer."""
 
     name: str
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        """Accepted, then any number of Thought and Said, then Finished; or ProviderError at any point.
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
+        """Call `hear` with Accepted, then any number of Thought and Said, then Finished; or ProviderError at any point.
 
-        Whoever chooses between several tells with Asked which of them the rest comes from.
+        It is called as the bytes arrive, between two steps of the event loop, so it must be quick and not wait. What
+        it raises ends the call and comes out here. Cancelling closes the connection upstream. Whoever chooses between
+        several providers tells with Asked which of them the rest comes from.
         """
         ...

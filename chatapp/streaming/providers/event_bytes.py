@@ -30,5 +30,8 @@ class EventBytes:
 
 
 def _data(event: bytes) -> bytes:
+    name, _, line = event.partition(b"\n")
+    if name.startswith(b"event:") and line.startswith(b"data:") and b"\n" not in line:  # as nearly all are
+        return line[5:].removeprefix(b" ")
     lines = event.split(b"\n")
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))

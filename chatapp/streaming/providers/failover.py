@@ -1,7 +1,6 @@
 """Another provider when the first cannot begin; never once it has said something."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import replace
 
 import structlog
@@ -10,6 +9,7 @@ from chatapp.streaming.providers.base import (
     Asked,
     Delta,
     Finished,
+    Hear,
     Prompt,
     Provider,
     ProviderError,
@@ -33,7 +33,7 @@ class Failover:
         self._providers = providers
         self._breakers = {name: Breaker() for name in providers}
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
         refused: ProviderError | None = None
         choices = [choice for choice in _choices(prompt) if choice.provider in self._providers]
         if not choices:
@@ -43,18 +43,13 @@ class Failover:
             is_last = choice is choices[-1]
             if not is_last and not breaker.lets_through():
                 continue
-            began = False
-            yield Asked(choice.model, choice.provider)
+            hear(Asked(choice.model, choice.provider))
+            listening = _UntilItBegins(hear, breaker)
             try:
-                async with aclosing(self._providers[choice.provider].stream(choice)) as deltas:
-                    async for delta in deltas:
-                        if not began and isinstance(delta, Said | Thought | Finished):
-                            began = True
-                            breaker.succeeded()
-                        yield delta
+                await self._providers[choice.provider].stream(choice, listening)
                 return
             except ProviderError as error:
-                if began or error.code not in WORTH_ANOTHER:
+                if listening.began or error.code not in WORTH_ANOTHER:
                     raise
                 breaker.failed(error.retry_after)
                 # The person chose the first: what became of that is what they are told.
@@ -63,6 +58,21 @@ class Failover:
                     log.warning("failing over", provider=choice.provider, code=error.code)
         if refused is not None:
             raise refused
+
+
+class _UntilItBegins:
+    """Passes on what is heard, and notes that something was."""
+
+    def __init__(self, hear: Hear, breaker: Breaker) -> None:
+        self._hear = hear
+        self._breaker = breaker
+        self.began = False
+
+    def __call__(self, delta: Delta) -> None:
+        if not self.began and isinstance(delta, Said | Thought | Finished):
+            self.began = True
+            self._breaker.succeeded()
+        self._hear(delta)
 
 
 def _choices(prompt: Prompt) -> list[Prompt]:

@@ -5,7 +5,6 @@ Chat completions, which every server that calls itself compatible speaks.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import openai
@@ -13,7 +12,7 @@ import structlog
 from django.conf import settings
 
 from billing.pricing import Usage
-from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said
+from chatapp.streaming.providers.base import Accepted, Finished, Hear, Prompt, ProviderError, Said
 from chatapp.streaming.providers.wire import (
     CUT,
     count,
@@ -49,14 +48,12 @@ class OpenAI:
         """Close the connections."""
         await self._client.close()
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+    async def stream(self, prompt: Prompt, hear: Hear) -> None:
         async with await self._connect(prompt) as chunks:
             answer = Answer()
             # The input is counted only at the end; until then, what can be said without asking: nothing cached.
-            yield Accepted(
-                Usage(input_tokens=prompt.about_tokens),
-                printable(chunks.response.headers.get("x-request-id", "")),
-            )
+            request_id = printable(chunks.response.headers.get("x-request-id", ""))
+            hear(Accepted(Usage(input_tokens=prompt.about_tokens), request_id))
             iterator = aiter(chunks)
             while True:
                 try:
@@ -74,8 +71,8 @@ class OpenAI:
                     # An error object within the stream.
                     raise in_stream(error) from error
                 if text:
-                    yield Said(printable(text))
-        yield answer.finish(prompt)
+                    hear(Said(printable(text)))
+        hear(answer.finish(prompt))
 
     async def _connect(self, prompt: Prompt) -> openai.AsyncStream[Any]:
         messages: Any = [

@@ -1,12 +1,11 @@
 """A whole answer at once, for what the house itself asks: in the worker, which has no event loop of its own."""
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from billing.pricing import Usage
 from chatapp.streaming.providers import made
-from chatapp.streaming.providers.base import Accepted, Finished, Prompt, Provider, ProviderError, Said
+from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said
 
 
 @dataclass(slots=True)
@@ -23,6 +22,18 @@ class Whole:
     request_id: str = ""
     error: ProviderError | None = None
 
+    def hear(self, delta: Delta) -> None:
+        """Fill in what the provider says."""
+        match delta:
+            case Accepted(usage, request_id):
+                self.usage, self.request_id = usage, request_id
+            case Said(text):
+                self.text += text
+            case Finished(stop_reason, usage, counted):
+                self.usage, self.counted = usage, counted
+                if stop_reason == "refusal":
+                    raise ProviderError("refused")
+
 
 def whole_answer(prompt: Prompt, *, patience_seconds: float) -> Whole:
     """What the prompt's provider answers within so many seconds."""
@@ -35,7 +46,7 @@ async def _answer(prompt: Prompt, patience_seconds: float) -> Whole:
     whole = Whole()
     try:
         async with asyncio.timeout(patience_seconds):
-            await _listen(provider, prompt, whole)
+            await provider.stream(prompt, whole.hear)
     except ProviderError as error:
         whole.error = error
     except TimeoutError:
@@ -43,17 +54,3 @@ async def _answer(prompt: Prompt, patience_seconds: float) -> Whole:
     finally:
         await provider.aclose()
     return whole
-
-
-async def _listen(provider: Provider, prompt: Prompt, whole: Whole) -> None:
-    async with aclosing(provider.stream(prompt)) as deltas:
-        async for delta in deltas:
-            match delta:
-                case Accepted(usage, request_id):
-                    whole.usage, whole.request_id = usage, request_id
-                case Said(text):
-                    whole.text += text
-                case Finished(stop_reason, usage, counted):
-                    whole.usage, whole.counted = usage, counted
-                    if stop_reason == "refusal":
-                        raise ProviderError("refused")

@@ -2,12 +2,15 @@
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
 from django.conf import settings
 
 from chatapp.streaming.providers.base import Prompt
+from chatapp.streaming.providers.connections import Body, Take, Transport
 
 # Reading a long prompt takes a provider a while before it answers at all: a second for each so many tokens.
 PROMPT_TOKENS_PER_SECOND = 10_000
@@ -27,6 +30,31 @@ def limits() -> httpx2.Limits:
     return httpx2.Limits(
         max_connections=settings.TURNS_PER_PROCESS, max_keepalive_connections=IDLE_CONNECTIONS
     )
+
+
+def is_behind_a_proxy(url: str) -> bool:
+    """Whether the environment (HTTPS_PROXY, NO_PROXY and so on) has a proxy for this address."""
+    address = urlsplit(url)
+    return address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
+
+
+def direct_client() -> httpx2.AsyncClient:
+    """A client whose responses `hand_over` passes on as they arrive."""
+    return httpx2.AsyncClient(
+        # What is packed would have to be unpacked, piece by piece.
+        headers={"Accept-Encoding": "identity"},
+        transport=Transport(kept=IDLE_CONNECTIONS),
+    )
+
+
+async def hand_over(response: httpx2.Response, take: Take) -> None:
+    """Call `take` with each piece of a response's body until its end; one of CUT if it breaks."""
+    body = response.extensions.get("body")
+    if isinstance(body, Body) and "content-encoding" not in response.headers:
+        await body.hand_over(take)
+    else:
+        async for piece in response.aiter_bytes():
+            take(piece)
 
 
 def timeout() -> httpx2.Timeout:

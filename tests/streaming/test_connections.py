@@ -1,0 +1,294 @@
+"""HTTP to a provider, against a server that says byte for byte what it is told to."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from chatapp.streaming.providers import connections
+from chatapp.streaming.providers.connections import Take, Transport
+
+HEAD = b"HTTP/1.1 200 OK\r\nrequest-id: r1\r\n"
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+
+Say = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers the request with the n-th script, on whichever connection it comes; each script is said and ends."""
+
+    def __init__(self, *scripts: bytes | Say) -> None:
+        self.scripts = list(scripts)
+        self.asked: list[bytes] = []
+        self.connections = 0
+        self.client_left = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.asked.append(head + await reader.readexactly(len(b"question")))
+                script = self.scripts.pop(0)
+                if isinstance(script, bytes):
+                    writer.write(script)
+                    if b"\r\nconnection: close" in script:
+                        return
+                else:
+                    await script(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.client_left.set()
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def asking(
+    server: Server, read: float = 5
+) -> AsyncIterator[Callable[..., Awaitable[tuple[int, bytes]]]]:
+    """A function that asks `server`, and hands what it answers over to a list, or to what it is given."""
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1?x=1"
+
+    async def ask(take: Take | None = None) -> tuple[int, bytes]:
+        async with client.stream("POST", url, content=b"question") as response:
+            taken: list[bytes] = []
+            await response.extensions["body"].hand_over(take or taken.append)
+            return response.status_code, b"".join(taken)
+
+    async with httpx2.AsyncClient(
+        transport=Transport(kept=2), timeout=httpx2.Timeout(5, read=read)
+    ) as client:
+        yield ask
+    listener.close()
+
+
+def chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(piece), piece)
+
+
+LAST = b"0\r\n\r\n"
+
+
+def drop_by_drop(wire: bytes) -> Say:
+    async def say(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for at in range(len(wire)):
+            writer.write(wire[at : at + 1])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    return say
+
+
+def and_close(wire: bytes) -> Say:
+    async def say(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire)
+        writer.close()
+
+    return say
+
+
+def and_nothing_more(wire: bytes) -> Say:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire)
+        await reader.readexactly(1)
+
+    return say
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        HEAD + b"content-length: 11\r\n\r\nhello world",
+        CHUNKED + chunk(b"hello") + chunk(b" world") + LAST,
+        drop_by_drop(CHUNKED + chunk(b"hello") + chunk(b" world") + LAST),
+        and_close(HEAD + b"\r\nhello world"),
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + CHUNKED + chunk(b"hello world") + LAST,
+        HEAD + b"connection: close\r\ncontent-length: 11\r\n\r\nhello world",
+    ],
+    ids=["by length", "in chunks", "byte by byte", "until it closes", "after early hints", "the last one"],
+)
+async def test_a_body_is_handed_over_whole(script: bytes | Say) -> None:
+    server = Server(script)
+    async with asking(server) as ask:
+        assert await ask() == (200, b"hello world")
+    [asked] = server.asked
+    assert asked.startswith(b"POST /v1?x=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert asked.endswith(b"\r\n\r\nquestion")
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (and_close(b""), httpx2.RemoteProtocolError),
+        (and_close(HEAD), httpx2.RemoteProtocolError),
+        (and_close(CHUNKED + chunk(b"hello")), httpx2.RemoteProtocolError),
+        (and_close(HEAD + b"content-length: 11\r\n\r\nhello"), httpx2.RemoteProtocolError),
+        (and_nothing_more(b"\x00\xff garbage \r\n\r\n"), httpx2.RemoteProtocolError),
+        (and_nothing_more(CHUNKED + b"zz\r\nhello\r\n"), httpx2.RemoteProtocolError),
+        (and_nothing_more(HEAD + b"x: " + b"y" * 70_000), httpx2.RemoteProtocolError),
+        (and_nothing_more(b""), httpx2.ReadTimeout),
+        (and_nothing_more(CHUNKED + chunk(b"hello")), httpx2.ReadTimeout),
+    ],
+    ids=[
+        *("no answer", "cut in the headers", "cut in a chunked body", "cut in a body of known length"),
+        *("garbage", "a bad chunk", "endless headers", "silence", "silence in the body"),
+    ],
+)
+async def test_what_breaks_is_an_error_and_the_next_is_asked_anew(
+    script: Say, error: type[Exception]
+) -> None:
+    server = Server(script, HEAD + b"content-length: 2\r\n\r\nok")
+    async with asking(server, read=0.3) as ask:
+        with pytest.raises(error):
+            await ask()
+        assert await ask() == (200, b"ok")
+    assert server.connections == 2
+
+
+async def test_a_connection_serves_one_after_the_other() -> None:
+    server = Server(*[CHUNKED + chunk(b"ok") + LAST] * 3)
+    async with asking(server) as ask:
+        for _ in range(3):
+            assert await ask() == (200, b"ok")
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        CHUNKED + chunk(b"ok") + LAST + b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nunasked",
+        HEAD + b"connection: close\r\ncontent-length: 2\r\n\r\nok",
+    ],
+    ids=["that says more than it was asked", "that was the last one"],
+)
+async def test_a_connection_is_not_used_again(first: bytes) -> None:
+    server = Server(first, HEAD + b"content-length: 5\r\n\r\nasked")
+    async with asking(server) as ask:
+        assert await ask() == (200, b"ok")
+        assert await ask() == (200, b"asked")
+    assert server.connections == 2
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(*[CHUNKED + chunk(b"ok") + LAST] * 2)
+    async with asking(server) as ask:
+        await ask()
+        monkeypatch.setattr(connections, "IDLE_SECONDS", 0)
+        await ask()
+    assert server.connections == 2
+
+
+async def test_whoever_leaves_closes_the_connection() -> None:
+    server = Server(and_nothing_more(CHUNKED + chunk(b"hello")))
+    async with asking(server) as ask:
+        begun = asyncio.Event()
+        asked = asyncio.ensure_future(ask(lambda _piece: begun.set()))
+        await begun.wait()
+        asked.cancel()
+        await server.client_left.wait()
+
+
+async def test_an_error_of_whoever_takes_ends_the_call_and_comes_out_of_it() -> None:
+    server = Server(and_nothing_more(CHUNKED + chunk(b"one") + chunk(b"two")))
+    taken: list[bytes] = []
+
+    def take(piece: bytes) -> None:
+        taken.append(piece)
+        raise LookupError("no more")
+
+    async with asking(server) as ask:
+        with pytest.raises(LookupError, match="no more"):
+            await ask(take)
+        await server.client_left.wait()
+    assert taken == [b"one"]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A key and its own certificate for localhost, which nobody has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = tmp_path / "localhost.pem"
+    file.write_bytes(private + signed.public_bytes(pem))
+    return file
+
+
+async def test_it_speaks_tls_and_only_to_whom_it_can_trust(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    server = Server(CHUNKED + chunk(b"hello world") + LAST)
+    listener = await asyncio.start_server(server.serve, "localhost", 0, ssl=tls)
+    url = f"https://localhost:{listener.sockets[0].getsockname()[1]}/"
+
+    async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await client.post(url, content=b"question")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
+        assert (await client.post(url, content=b"question")).content == b"hello world"
+    listener.close()
+
+
+async def test_nobody_listens_is_an_error_that_says_so() -> None:
+    async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await client.post("http://127.0.0.1:1/", content=b"question")
+
+
+async def test_a_body_that_nobody_takes_is_not_read_into_memory() -> None:
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for _ in range(16):
+            writer.write(chunk(b"x" * 1_000_000))
+            await writer.drain()
+        writer.write(LAST)
+
+    listener = await asyncio.start_server(Server(flood).serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+    taken = 0
+
+    def take(piece: bytes) -> None:
+        nonlocal taken
+        taken += len(piece)
+
+    async with (
+        httpx2.AsyncClient(transport=Transport(kept=2)) as client,
+        client.stream("POST", url, content=b"question") as response,
+    ):
+        body = response.extensions["body"]
+        for _ in range(1000):  # rounds of the loop, in which all of it could come
+            await asyncio.sleep(0)
+        assert body._size < 1_000_000
+        await body.hand_over(take)
+    listener.close()
+    assert taken == 16_000_000
+
+
+async def test_whoever_iterates_has_it_whole() -> None:
+    server = Server(CHUNKED + chunk(b"hello") + chunk(b" world") + LAST)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+        assert (await client.post(url, content=b"question")).content == b"hello world"
+    listener.close()
