@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from django.db.models import Count, F, Sum
-from django.db.models.functions import TruncDate
+from django.db.models.functions import Length, TruncDate
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Header, Query, Router, Schema, Status
 from pydantic import ConfigDict
@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 from accounts.addresses import client_network
 from accounts.models import User
 from billing.credits import as_string
-from chatapp.conversations.models import Turn
+from chatapp.conversations.models import Message, Turn
 from chatapp.conversations.shapes import TurnOut, turn_out
 from chatapp.db import in_db
 from chatapp.problems import Problem, invalid, not_found
@@ -31,6 +31,7 @@ router = Router(tags=["turns"])
 LONGEST_TEXT = 400_000
 # Before there was anything to use; beyond it lies the edge of what dates can be.
 EARLIEST_DAY = date(2000, 1, 1)
+NO_SUCH_EVENT = "This is not the id of an event of this turn. Leave it out to begin at the start."
 
 
 class NewTurn(Schema):
@@ -85,16 +86,18 @@ async def turn_events(
     """Replay, then follow: behind the event that Last-Event-ID or `after` names, or from the start.
 
     The header counts if both are given: a browser's EventSource sends it by itself when it comes back to the address
-    that it was made with. One that has seen the end is told so by 204, and comes back no more.
+    that it was made with. One that has seen the end is told so by 204, and comes back no more. Who asks for what is
+    `after` the end gets the end again, and nothing else: a stream always has one. An id beyond all that was said
+    is refused once the turn has ended.
     """
     turn = await in_db(_turn_of, request.auth, turn_id)  # type: ignore[attr-defined]
     seen = last_event_id or after
     try:
         cursor = Cursor.parse(seen) if seen else None
     except ValueError as error:
-        raise invalid(
-            after="This is not the id of an event of this turn. Leave it out to begin at the start."
-        ) from error
+        raise invalid(after=NO_SUCH_EVENT) from error
+    if cursor is not None and await in_db(_is_beyond, turn, cursor):
+        raise invalid(after=NO_SUCH_EVENT)
     if turn.state != Turn.State.RUNNING and is_of_an_ending(last_event_id):
         return HttpResponse(status=204)
     return EventStream(follow(turn, cursor))
@@ -178,6 +181,20 @@ def _turn_of(user: User, turn_id: UUID) -> Turn:
     if turn is None:
         raise not_found("turn")
     return turn
+
+
+def _is_beyond(turn: Turn, cursor: Cursor) -> bool:
+    """Whether more than was ever said in `turn` stands before `cursor`, as far as that can be known.
+
+    While it runs another process may know more than we do. What was lost with a process that died, or with its
+    conversation, its readers may have seen.
+    """
+    if turn.state in (Turn.State.RUNNING, Turn.State.INTERRUPTED):
+        return False
+    lengths = Message.objects.filter(pk=turn.assistant_message_id).values_list(
+        Length("thinking"), Length("text")
+    )
+    return any(cursor.thinking > thinking or cursor.text > text for thinking, text in lengths)
 
 
 def _ask_database_to_stop(user: User, turn_id: UUID) -> Turn:
