@@ -93,6 +93,13 @@ test("a balance buys the longest answer, a shorter one, or none", () => {
   assert.equal(affordability(MODEL, 1000, -5n).verdict, "short");
 });
 
+test("what is only held for a running answer is no lack of credits", () => {
+  const { least } = affordability(MODEL, 1000, 0n);
+  assert.equal(affordability(MODEL, 1000, 0n, least).verdict, "held");
+  assert.equal(affordability(MODEL, 1000, 0n, least - 1n).verdict, "short");
+  assert.equal(affordability(MODEL, 1000, least, 1n).verdict, "limited");
+});
+
 /**
  * @param {string} text
  * @param {{ input_tokens: number, output_tokens: number, cache_read_input_tokens: number, cache_creation_input_tokens: number } | null} [usage]

@@ -25,7 +25,12 @@ import { part } from "#chat/pieces.js";
  * @property {string[]} instructions the person's and the conversation's
  * @property {LiveTurn | null} live the answer that is being written here
  * @property {bigint} available microcredits
+ * @property {bigint} held microcredits
  */
+
+const SET_ASIDE = "Set aside while the answer is written. You pay only what it uses.";
+const LIMITED = "Your balance limits how long this answer can be.";
+const HELD = "They are held for an answer that is being written. What it leaves of them can be used after it.";
 
 export class Composer extends EventTarget {
   #root;
@@ -34,7 +39,15 @@ export class Composer extends EventTarget {
   #fit;
   #remedies;
   /** @type {Situation} */
-  #situation = { conversation: null, messages: [], complete: true, instructions: [], live: null, available: 0n };
+  #situation = {
+    conversation: null,
+    messages: [],
+    complete: true,
+    instructions: [],
+    live: null,
+    available: 0n,
+    held: 0n,
+  };
   #begun = false;
   #told = /** @type {Explanation | null} */ (null);
 
@@ -133,7 +146,7 @@ export class Composer extends EventTarget {
 
   /** What the message as it stands can cost, and whether it can be sent. */
   #assess() {
-    const { messages, complete, instructions, live, available } = this.#situation;
+    const { messages, complete, instructions, live, available, held } = this.#situation;
     const { model } = this.picker;
     const send = part(this.#root, "send", HTMLButtonElement);
     const stop = part(this.#root, "stop", HTMLButtonElement);
@@ -148,18 +161,20 @@ export class Composer extends EventTarget {
       return;
     }
     const bound = promptBound(messages, complete, this.text, instructions);
-    const { most, least, verdict } = affordability(model, bound, available);
-    const reach = formatCredits(verdict === "limited" ? available : most, verdict === "limited" ? "down" : "up");
-    estimate.textContent = verdict === "short" ? "" : `at most ${reach} credits`;
-    estimate.title =
-      verdict === "limited"
-        ? "Your balance limits how long this answer can be."
-        : "Set aside while the answer is written. You pay only what it uses.";
+    const { most, least, verdict } = affordability(model, bound, available, held);
+    const hint = {
+      enough: [`at most ${formatCredits(most, "up")} credits`, SET_ASIDE],
+      limited: [`at most ${formatCredits(available, "down")} credits`, LIMITED],
+      held: [`${formatCredits(held, "up")} credits are held`, HELD],
+      short: ["", ""],
+    }[verdict];
+    [estimate.textContent, estimate.title] = hint;
     estimate.classList.toggle("limited", verdict === "limited");
-    send.disabled = verdict === "short" || live !== null || this.text.trim() === "";
+    const affordable = verdict === "enough" || verdict === "limited";
+    send.disabled = !affordable || live !== null || this.text.trim() === "";
     this.#root.classList.toggle("short", verdict === "short");
     if (this.#told) return;
-    const cheaper = this.picker.models.find((other) => affordability(other, bound, available).verdict !== "short");
+    const cheaper = this.picker.models.find((other) => affordability(other, bound, available, held).verdict !== "short");
     this.#show(verdict === "short" ? outOfCredits(toAmount(available), toAmount(least), cheaper?.name) : null);
   }
 

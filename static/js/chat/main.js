@@ -110,7 +110,8 @@ function openMenu(id, button) {
 function updateComposer() {
   const { complete, conversation, id, live, messages } = shown;
   const instructions = [boot.user.instructions, conversation?.instructions ?? ""];
-  composer.update({ conversation: id, messages, complete, instructions, live, available: wallet.available });
+  const { available, held } = wallet;
+  composer.update({ conversation: id, messages, complete, instructions, live, available, held });
   document.body.classList.toggle("answering", live !== null);
 }
 

@@ -29,6 +29,11 @@ export class Wallet extends EventTarget {
     return toMicrocredits(this.#balance.available);
   }
 
+  /** Microcredits of answers that are being written. */
+  get held() {
+    return toMicrocredits(this.#balance.held);
+  }
+
   /** @param {Balance} balance */
   show(balance) {
     this.#balance = { available: balance.available, held: balance.held };

@@ -54,13 +54,16 @@ function worstAt({ prices, tier, flat_fee }, promptTokens, answerTokens) {
  * @param {Model} model
  * @param {number} promptTokens
  * @param {bigint} available microcredits
- * @returns {{ most: bigint, least: bigint, verdict: "enough" | "limited" | "short" }} `most` buys the longest answer,
- *   `least` the shortest that is sold; "limited" means an answer that may end early
+ * @param {bigint} [held] microcredits held for answers that are being written
+ * @returns {{ most: bigint, least: bigint, verdict: "enough" | "limited" | "held" | "short" }} `most` buys the longest
+ *   answer, `least` the shortest that is sold; "limited" means an answer that may end early, "held" that what is held
+ *   may be enough once it is free again
  */
-export function affordability(model, promptTokens, available) {
+export function affordability(model, promptTokens, available, held = 0n) {
   const most = worstCase(model, promptTokens);
   const least = worstCase(model, promptTokens, Math.min(SHORTEST_ANSWER_TOKENS, model.answer_tokens));
-  return { most, least, verdict: available >= most ? "enough" : available >= least ? "limited" : "short" };
+  if (available >= least) return { most, least, verdict: available >= most ? "enough" : "limited" };
+  return { most, least, verdict: available + held >= least ? "held" : "short" };
 }
 
 /**
