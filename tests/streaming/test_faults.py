@@ -243,21 +243,25 @@ def test_an_answer_that_ends_while_the_disk_is_full_waits_for_room(
 
 
 def test_postgresql_dying_in_mid_answer_loses_nothing(stack: Stack, alice: User, sign_in: SignIn) -> None:
-    client = sign_in(alice)
+    client, other = sign_in(alice), sign_in(alice, url=stack.start_web().url)
+    elsewhere: list[Future[list[dict[str, Any]]]] = []
 
     def kill(seen: list[dict[str, Any]]) -> bool:
-        if has_text(seen) and not killed:
-            killed.append(True)
+        if has_text(seen) and not elsewhere:
+            elsewhere.append(threads.submit(follow, other, seen[0]["turn"]))
+            stack.wait_until(lambda: journal_is_followed(seen[0]["turn"]), "another process follows")
             stack.postgres.kill()
             stack.restart(stack.postgres)
             connections.close_all()
         return False
 
-    killed: list[bool] = []
-    events = ask_until(client, kill, "[[demo: tokens 300]] [[demo: pace 150]] go on")
+    with ThreadPoolExecutor() as threads:
+        events = ask_until(client, kill, "[[demo: tokens 300]] [[demo: pace 150]] go on")
 
     assert events[-1]["status"] == "completed"
     assert Message.objects.get(pk=events[0]["assistant_message"]).text == text_of(events)
+    there = elsewhere[0].result()
+    assert (text_of(there), there[-1]) == (text_of(events), events[-1])
     assert_books_balance()
 
 

@@ -89,6 +89,18 @@ def test_the_response_is_an_event_stream_that_no_proxy_holds_back(
     assert "content-encoding" not in response.headers
 
 
+def test_an_answer_that_comes_byte_by_byte_is_the_same_for_everybody(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    client, said = sign_in(alice), ["cafe", "\u0301 ", "👩‍👩‍👧", "\u2028", "\r", "\n日本", "\ufffd\ufeff "]
+    stack.claude.script({"deltas": said, "drip": {"bytes": 1, "seconds": 0}})
+
+    events = ask(client, "hello")
+
+    assert text_of(events) == "".join(said) == text_of(follow(client, events[0]["turn"]))
+    assert Message.objects.get(pk=events[0]["assistant_message"]).text == "".join(said)
+
+
 def test_thinking_is_an_event_of_its_own(stack: Stack, alice: User, sign_in: SignIn) -> None:
     stack.claude.script({"thinking": {"text": "Two and two."}, "say": {"text": "Four."}})
 
@@ -234,12 +246,21 @@ def test_a_stopped_answer_is_kept_and_charged_for_what_was_sent(
 
 def test_an_answer_is_stopped_from_another_process(stack: Stack, alice: User, sign_in: SignIn) -> None:
     client, other = sign_in(alice), sign_in(alice, url=stack.start_web().url)
-    turn = ask_until(client, has_text, LONG)[0]["turn"]
 
-    assert other.post(f"/api/v1/turns/{turn}/stop").status_code == 202
+    def stop(seen: list[dict[str, Any]]) -> bool:
+        if has_text(seen) and not asked:
+            asked.append(other.post(f"/api/v1/turns/{seen[0]['turn']}/stop"))
+            # At once, and though there is a reader.
+            stack.claude.wait_for("client_closed")
+        return False
 
-    events = follow(client, turn)
+    asked: list[httpx.Response] = []
+    events = ask_until(client, stop, LONG)
+
+    assert asked[0].status_code == 202
     assert (events[-1]["type"], events[-1]["status"]) == ("done", "stopped")
+    assert Turn.objects.get(pk=events[0]["turn"]).state == "stopped"
+    assert follow(other, events[0]["turn"])[-1] == events[-1]
 
 
 def test_an_answer_that_nobody_waits_for_is_abandoned(stack: Stack, alice: User, sign_in: SignIn) -> None:
@@ -335,6 +356,9 @@ def test_when_to_come_back_is_told_as_long_as_it_makes_sense(
 
 # --- Failures of the provider
 
+# The demo sends half of a surrogate pair as the byte that it stands for: é in Latin-1.
+NOT_UTF_8 = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"caf\udce9"}}'
+
 
 @pytest.mark.parametrize(
     ("fault", "code", "retryable"),
@@ -349,6 +373,7 @@ def test_when_to_come_back_is_told_as_long_as_it_makes_sense(
         ("end after=9", "provider_cut", True),
         ("garbage after=9", "provider_cut", True),
         ("garbage after=9 data=[]", "provider_cut", True),
+        ({"garbage": {"after": 9, "data": NOT_UTF_8}}, "provider_cut", True),
         ("drop", "provider_unavailable", True),
         ("stall after=9", "provider_cut", True),
         ("error after=9", "overloaded", True),
@@ -356,7 +381,7 @@ def test_when_to_come_back_is_told_as_long_as_it_makes_sense(
     ],
 )
 def test_a_failed_answer_says_why_and_costs_nothing(
-    stack: Stack, alice: User, sign_in: SignIn, fault: str, code: str, retryable: bool
+    stack: Stack, alice: User, sign_in: SignIn, fault: object, code: str, retryable: bool
 ) -> None:
     stack.claude.script("tokens 40", fault)
 

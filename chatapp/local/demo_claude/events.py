@@ -22,8 +22,11 @@ def event(data: dict[str, Any]) -> bytes:
 
 
 def named(name: str, data: str) -> bytes:
-    """One event of any name and any one line of data, sense or nonsense."""
-    return f"event: {name}\ndata: {data}\n\n".encode()
+    """One event of any name and any one line of data, sense or nonsense.
+
+    Halves of surrogate pairs, which are no text, stand for the bytes that they escape: "\\udcff" is sent as 0xff.
+    """
+    return f"event: {name}\ndata: {data}\n\n".encode(errors="surrogateescape")
 
 
 class DeltaEncoder:
