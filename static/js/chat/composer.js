@@ -162,13 +162,13 @@ export class Composer extends EventTarget {
     }
     const bound = promptBound(messages, complete, this.text, instructions);
     const { most, least, verdict } = affordability(model, bound, available, held);
-    const hint = {
+    const hints = /** @type {Record<typeof verdict, [string, string]>} */ ({
       enough: [`at most ${formatCredits(most, "up")} credits`, SET_ASIDE],
       limited: [`at most ${formatCredits(available, "down")} credits`, LIMITED],
       held: [`${formatCredits(held, "up")} credits are held`, HELD],
       short: ["", ""],
-    }[verdict];
-    [estimate.textContent, estimate.title] = hint;
+    });
+    [estimate.textContent, estimate.title] = hints[verdict];
     estimate.classList.toggle("limited", verdict === "limited");
     const affordable = verdict === "enough" || verdict === "limited";
     send.disabled = !affordable || live !== null || this.text.trim() === "";
