@@ -109,8 +109,9 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
         try:
             return _open(user, ask, source, finding)
         except CreditsExpired:
-            # In the moment between the lock and the hold: what is left may do for a shorter answer.
-            return _open(user, ask, source, finding)
+            # In the moment between the lock and the hold: what is left may do for a shorter answer. Its place among
+            # those of its key and its address was taken before that.
+            return _open(user, ask, limits.ITSELF, finding)
     except IntegrityError:
         # Somebody else used this very id in the meantime.
         if (joined := join(user, ask)) is not None:

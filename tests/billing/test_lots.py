@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from accounts.models import User
 from billing import audit, ledger
@@ -13,6 +14,7 @@ from billing.models import Account, Hold, Lot, LotUse, Transfer
 from billing.tasks import expire_lots
 from chatapp.streaming import turns
 from chatapp.streaming.audit import RULES
+from chatapp.streaming.limits import Source
 from tests.billing.books import (
     CREDIT,
     close_turn,
@@ -236,8 +238,9 @@ def test_credits_that_expired_and_are_not_needed_hinder_no_hold(alice: User) -> 
 
 
 def test_an_answer_is_opened_with_what_is_left_if_credits_expire_meanwhile(
-    alice: User, monkeypatch: pytest.MonkeyPatch
+    alice: User, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
+    settings.TURNS_PER_MINUTE_PER_KEY = 1  # it is one turn all the same
     give(alice, 2 * CREDIT - WELCOME)
     grant(alice, 10_000 * CREDIT, expires_at=now())
     locked, looks = ledger.locked_wallet_of, []
@@ -247,7 +250,8 @@ def test_an_answer_is_opened_with_what_is_left_if_credits_expire_meanwhile(
         return Account.objects.select_for_update().get(user=user) if len(looks) == 1 else locked(user)
 
     monkeypatch.setattr(turns.ledger, "locked_wallet_of", look)
-    opened = turns.open(alice, turns.Ask(id=uuid.uuid4(), text="hello")).turn
+    ask = turns.Ask(id=uuid.uuid4(), text="hello")
+    opened = turns.open(alice, ask, Source(api_key=uuid.uuid4().hex)).turn
     assert len(looks) == 2
     assert opened.limited_by_balance
     assert opened.held <= 2 * CREDIT
