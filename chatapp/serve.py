@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 from twisted.internet import asyncioreactor, tcp
@@ -27,6 +27,11 @@ from daphne.http_protocol import WebRequest  # noqa: E402
 from daphne.server import Server  # noqa: E402
 from twisted.internet import defer  # noqa: E402
 from twisted.web import http  # noqa: E402
+
+from chatapp.bodies import BoundedFactory  # noqa: E402
+
+if TYPE_CHECKING:
+    from django.http import HttpResponse
 
 # Daphne's 50 overflow when a hundred browsers come back at once, and a dropped SYN costs a second.
 BACKLOG = 4096
@@ -102,13 +107,16 @@ class WebServer(Server):
     requests. This one takes no more connections and lets the turns come to their end first; a second signal hurries it.
     """
 
-    def __init__(self, *args: Any, drain_seconds: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, drain_seconds: float, largest_body: int, refusal: bytes, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._drain_seconds = drain_seconds
+        self.largest_body, self.refusal = largest_body, refusal
         self._ports: list[Any] = []
 
     def listen_success(self, port: Any) -> None:
-        port.transport = Connection
+        port.transport, port.factory = Connection, BoundedFactory(self)
         self._ports.append(port)
         super().listen_success(port)
 
@@ -126,7 +134,7 @@ class WebServer(Server):
         if not self.connections.get(protocol, GONE).get("disconnected"):
             protocol.handle_reply(message)
         if more and tap is not None and not await tap.flows() and protocol.channel is not None:
-            protocol.channel.abortConnection()
+            protocol.channel.transport.abortConnection()
 
     def kill_all_applications(self) -> "defer.Deferred[None]":
         return defer.Deferred.fromFuture(asyncio.ensure_future(self._end()))
@@ -188,6 +196,7 @@ def serve(
     from django.urls import get_resolver
 
     from chatapp.asgi import application
+    from chatapp.problems import too_large
 
     # Django would load the views during the first request, and stop every stream of this process meanwhile.
     get_resolver().url_patterns  # noqa: B018
@@ -199,6 +208,8 @@ def serve(
         endpoints=[f"fd:fileno={listener.detach()}"],
         server_name="",
         drain_seconds=settings.TURN_DRAIN_SECONDS if drain_seconds is None else drain_seconds,
+        largest_body=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        refusal=last_answer(too_large().response()),
         proxy_forwarded_address_header="X-Forwarded-For" if proxy_headers else None,
         proxy_forwarded_port_header="X-Forwarded-Port" if proxy_headers else None,
         proxy_forwarded_proto_header="X-Forwarded-Proto" if proxy_headers else None,
@@ -206,6 +217,14 @@ def serve(
         ready_callable=when_ready,
     )
     server.run()
+
+
+def last_answer(response: "HttpResponse") -> bytes:
+    """A response as it is sent where the server itself answers, and closes the connection."""
+    status = f"HTTP/1.1 {response.status_code} {response.reason_phrase}\r\n"
+    response["Content-Length"] = len(response.content)
+    response["Connection"] = "close"
+    return status.encode() + response.serialize_headers() + b"\r\n\r\n" + response.content
 
 
 def load_provider() -> None:

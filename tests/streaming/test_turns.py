@@ -1,9 +1,14 @@
 """A turn over HTTP: streamed, joined, stopped, left, resumed, refused and charged as the contract says."""
 
 import asyncio
+import http.client
+import json
+import select
+import socket
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -30,6 +35,7 @@ from tests.streaming.reading import (
     text_of,
 )
 
+LARGEST = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 LONG = "[[demo: tokens 4000]] [[demo: pace 200]] tell me everything"
 
 
@@ -502,6 +508,32 @@ def test_a_request_that_is_too_large_is_refused_whoever_would_have_read_it(
         client.patch(f"/api/v1/conversations/{new_id()}", content=large),
     ):
         assert (answered.status_code, answered.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ("Content-Length: 99999999999", b"", 413),  # refused before any of it is sent
+        ("Content-Length: 99999999999\r\nExpect: 100-continue", b"", 413),
+        ("Transfer-Encoding: chunked", b"40000\r\n" + b" " * 0x40000 + b"\r\n", 413),  # sent for ever
+        (f"Content-Length: {LARGEST}", b" " * LARGEST, 401),
+    ],
+    ids=["declared", "asked", "chunked", "largest"],
+)
+def test_the_server_itself_takes_no_body_that_is_too_large(
+    stack: Stack, headers: str, body: bytes, status: int
+) -> None:
+    place = urlsplit(stack.url)
+    request = f"POST /api/v1/turns HTTP/1.1\r\nHost: {place.netloc}\r\n{headers}\r\n\r\n"
+    with socket.create_connection((place.hostname, place.port), timeout=20) as client:
+        client.sendall(request.encode() + body)
+        while "chunked" in headers and not select.select([client], [], [], 0)[0]:
+            client.sendall(body)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        problem = json.loads(answer.read())
+    assert (answer.status, problem["status"]) == (status, status)
+    assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_an_id_of_an_event_that_is_none_is_refused(stack: Stack, alice: User, sign_in: SignIn) -> None:

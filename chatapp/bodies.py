@@ -1,0 +1,61 @@
+"""Bodies of requests, bounded before anybody else sees them.
+
+Twisted would write a body of any size to the disk before the application is asked what it thinks of it.
+"""
+
+import asyncio
+from io import BytesIO
+from typing import Any
+
+from daphne.http_protocol import HTTPFactory, WebRequest
+
+# So long after it was refused, a client may go on sending. Closed at once, its kernel might drop the answer unread.
+LINGER_SECONDS = 5.0
+
+
+class BoundedRequest(WebRequest):
+    """Keeps a body of at most `server.largest_body` bytes in memory; a larger one is answered with `server.refusal` as
+    soon as its size is known, and what still comes of it is dropped.
+    """
+
+    closing: asyncio.TimerHandle | None = None
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+        if length is not None and length > self.server.largest_body:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.closing is not None:
+            return
+        if self.content.tell() + len(data) > self.server.largest_body:
+            self._refuse()
+        else:
+            self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self.closing is None:
+            super().requestReceived(command, path, version)
+        else:
+            self.channel.loseConnection()
+
+    def connectionLost(self, reason: Any) -> None:
+        if self.closing is not None:
+            self.closing.cancel()
+        super().connectionLost(reason)
+
+    def _refuse(self) -> None:
+        self.requestHeaders.removeHeader(b"Expect")  # else it is told to go on
+        self.content = BytesIO()
+        self.channel.write(self.server.refusal)
+        abort = self.channel.transport.abortConnection
+        self.closing = asyncio.get_running_loop().call_later(LINGER_SECONDS, abort)
+
+
+class BoundedFactory(HTTPFactory):
+    """Daphne's, but for how it reads bodies."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = BoundedRequest
+        return protocol
