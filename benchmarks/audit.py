@@ -122,12 +122,15 @@ BOOKS: tuple[LiteralString, ...] = (
     """,
     """
     INSERT INTO conversations_turn (id, user_id, fingerprint, model_id, price_id, state, max_tokens, limited_by_balance,
-        held, stop_requested, ended_at, provider, provider_request, stop_reason, input_tokens, output_tokens,
-        cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, estimated, charged, cost, overrun, error_code,
-        error_message)
+        held, stop_requested, ended_at, provider, provider_request, stop_reason, served_by_id, input_tokens,
+        output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, estimated, charged, cost,
+        overrun, error_code, error_message)
     SELECT charge.id, person, '', price.model_id, price.id, 'completed', 256, false, amount, false, now(), '', '', '',
-        0, 0, 0, 0, 0, false, amount, 0, 0, '', ''
-    FROM charge CROSS JOIN (SELECT id, model_id FROM billing_price ORDER BY id LIMIT 1) price
+        price.model_id, 0, amount / 50, amount %% 50, 0, 0, false, amount, amount, 0, '', ''
+    FROM charge CROSS JOIN (
+        -- Fifty microcredits for a token of output, and one for a token read from the cache: any amount can be made.
+        SELECT id, model_id FROM billing_price WHERE model_id = 'claude-haiku-5-5' ORDER BY effective_from LIMIT 1
+    ) price
     """,
     TRIGGERS.format("ENABLE ALWAYS"),
 )

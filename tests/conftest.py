@@ -28,6 +28,7 @@ from xdist.scheduler import LoadScopeScheduling
 from accounts.models import User
 from chatapp.db import in_db
 from tests import servers
+from tests.billing.books import set_made_up_turns_right
 from tests.browser import ARGUMENTS, NoBrowser, Pages, find_chromium
 from tests.stack import Stack
 
@@ -124,6 +125,7 @@ def django_db_setup(
 def committed_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
+        set_made_up_turns_right()
         connections.close_all()
 
 

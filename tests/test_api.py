@@ -249,7 +249,7 @@ def test_the_statement_tells_every_movement_with_its_sign_and_the_balance_after_
     assert told == [
         {
             "kind": "charge",
-            "description": "Answer: Sonnet 5.5 in a chat deleted since",
+            "description": "Answer: Haiku 5.5 in a chat deleted since",
             "amount": "-1.000000",
             "balance_after": "549.000000",
             "turn": str(turn),

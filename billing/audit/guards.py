@@ -1,6 +1,7 @@
 """What keeps the rules: PostgreSQL's own triggers, functions, constraints and keys are as the migrations made them.
 
-A migration that makes or changes a trigger or a function says its fingerprint here; the audit tells the new one.
+A migration that makes or changes a trigger, a function or a constraint says its fingerprint here; the audit tells the
+new one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,10 +15,13 @@ from billing.audit.proof import Rule
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """Triggers by their tables and names, functions by their names; each with its fingerprint."""
+    """Triggers by their tables and names, functions by their names, and constraints by their tables and names, be they
+    CHECKs or unique; each with its fingerprint.
+    """
 
     triggers: Mapping[tuple[str, str], str]
     functions: Mapping[str, str]
+    constraints: Mapping[tuple[str, str], str]
 
     @property
     def tables(self) -> list[str]:
@@ -82,15 +86,87 @@ LEDGER = Guards(
         "billing_transfer_apply": "5ee949f3f635189e790126c80232d919",
         "billing_use_lots": "3d7c881b31fee84ddaff0d184a61a74d",
     },
+    constraints={
+        ("billing_account", "held_is_never_negative"): "7317d9a30d227dd3c47e4e94adedf08a",
+        ("billing_account", "one_house_account_per_kind"): "2db23ba9dfe9fe4c8c433b88a15f0b1b",
+        ("billing_account", "only_wallets_have_owners_and_balances"): "9be312b32a3817ddb64c05434dbbe389",
+        ("billing_autotopup", "auto_topup_buys_one_thing"): "d09c9ed90ec2f0e13e0af6dd5308dfb6",
+        ("billing_autotopup", "auto_topup_is_within_reason"): "c8b6e7fd15c3797fb516f41816980427",
+        ("billing_autotopup", "billing_autotopup_amount_cents_check"): "49f5752d3872fa83d7dfef372d0ce14f",
+        (
+            "billing_autotopup",
+            "billing_autotopup_monthly_cap_cents_check",
+        ): "b9ba8698b7ee64f5a2bcd026c17f8853",
+        ("billing_discrepancy", "who_resolves_says_how"): "0f5f4d55778261e063f0328688560771",
+        ("billing_hold", "hold_amount_is_positive"): "dd165b85262157014a88a306012f7f0f",
+        ("billing_hold", "hold_has_ended_unless_pending"): "73e11b3ea538f96c49174cf776354b9c",
+        ("billing_languagemodel", "answers_fit_the_model"): "e54da4b3891e7405e210f130a5599f09",
+        (
+            "billing_languagemodel",
+            "billing_languagemodel_answer_tokens_check",
+        ): "962bef6e1dafabd7484fac5f704fe1d0",
+        (
+            "billing_languagemodel",
+            "billing_languagemodel_context_tokens_check",
+        ): "3d28e336033640337bcea9bea94f86e8",
+        (
+            "billing_languagemodel",
+            "billing_languagemodel_history_tokens_check",
+        ): "9b77472da411df2cc7b1d8b101349a71",
+        (
+            "billing_languagemodel",
+            "billing_languagemodel_max_output_tokens_check",
+        ): "516ee719f4d9e7a9bc29d14c303ff742",
+        ("billing_languagemodel", "billing_languagemodel_position_check"): "d00443422761d0bb45b791b7a500a0c1",
+        ("billing_lot", "a_lot_has_what_remains_of_it"): "27ab454971772b7af830401be7a81065",
+        ("billing_lotuse", "lot_use_amount_is_positive"): "dd165b85262157014a88a306012f7f0f",
+        ("billing_lotuse", "lot_use_leaves_no_less_than_nothing"): "8650c09e2441147acf8685403aa5b447",
+        ("billing_lotuse", "one_use_per_lot_and_transfer"): "760ccf781cd24816e836c0df19a3d944",
+        ("billing_lowbalancenotice", "low_balance_is_not_negative"): "1bf30193cdea3acc2dada99fe915d48c",
+        ("billing_mail", "a_mail_is_sent_or_given_up"): "77eff0b1a8a7b1d6500534843f18ac97",
+        ("billing_mail", "billing_mail_tries_check"): "129a07eb61d23f9c97547ed064a15ddf",
+        ("billing_moneyback", "money_back_is_some"): "f6cd65cc7af5fc65bafae6999ef606fa",
+        ("billing_order", "a_paid_order_names_its_payment"): "e99db3c58bcc01961a95e85f5626574f",
+        ("billing_order", "billing_order_amount_cents_check"): "49f5752d3872fa83d7dfef372d0ce14f",
+        ("billing_order", "billing_order_paid_cents_check"): "af1114b33c3a0d2d85e64454776b0c35",
+        ("billing_order", "one_open_auto_topup_per_person"): "95086ae417fbf6a0e76e6e056f7b4212",
+        ("billing_order", "order_has_a_plan_if_it_is_of_a_subscription"): "b3d7b8f63ecebb15bd6084f67358dd1c",
+        ("billing_order", "order_is_for_something"): "55c563a1cef98720dc3c1fa7aba393fd",
+        ("billing_order", "order_is_paid_at_a_time"): "428542d5f023814d316081b25d218774",
+        ("billing_pack", "billing_pack_position_check"): "d00443422761d0bb45b791b7a500a0c1",
+        ("billing_pack", "billing_pack_price_cents_check"): "554e367efeb773e0d03f01a2f4066cd7",
+        ("billing_pack", "pack_has_a_currency"): "54a5a5d46b449aa8a21f232e7445c8d9",
+        ("billing_pack", "pack_sells_something"): "8de7082f8c3605d5b4fb7a900f176b90",
+        ("billing_plan", "billing_plan_position_check"): "d00443422761d0bb45b791b7a500a0c1",
+        ("billing_plan", "billing_plan_price_cents_check"): "554e367efeb773e0d03f01a2f4066cd7",
+        ("billing_plan", "plan_has_a_currency"): "54a5a5d46b449aa8a21f232e7445c8d9",
+        ("billing_plan", "plan_sells_something"): "8de7082f8c3605d5b4fb7a900f176b90",
+        ("billing_plancheckout", "one_open_plan_checkout_per_person"): "5df7ff50859378779912b17bf37d632d",
+        ("billing_price", "a_tier_has_all_its_prices"): "b11fa2a3c5445fe59427cadecbdcf771",
+        ("billing_price", "billing_price_tier_tokens_check"): "04d4fa9502778080425f38e1c8b6f601",
+        ("billing_price", "one_price_per_model_and_date"): "f5706b401308932dff93502b4285a1a3",
+        ("billing_price", "prices_are_within_reason"): "cece8b33106d6386b05f0de2b75178aa",
+        (
+            "billing_subscription",
+            "billing_subscription_refused_changes_check",
+        ): "825b08089b4767d8e999a6c041072bf2",
+        ("billing_transfer", "adjustments_and_grants_say_who_and_why"): "953f9faa08fc296c372412854eb547e0",
+        ("billing_transfer", "an_expiry_and_nothing_else_has_a_source"): "78e5756cc11a1482e7a2be63482dab01",
+        ("billing_transfer", "charges_and_overruns_settle_a_hold"): "d3696af027a569e27e21b5c5f79d06ef",
+        ("billing_transfer", "one_charge_per_hold"): "3d3f91e4bb7a7f6e58fd9b61604b4001",
+        ("billing_transfer", "one_overrun_per_hold"): "91c8c1a3ee7adc0dd10edb2e5e358f97",
+        ("billing_transfer", "one_purchase_per_order"): "c88b6c4f5e3e49b07d3081dc53b0e390",
+        ("billing_transfer", "one_welcome_per_wallet"): "977287eaa04d88faf4944d53cf7d7e05",
+        ("billing_transfer", "only_grants_and_purchases_expire"): "2be88d981fe5bb79949b922139bf8d35",
+        ("billing_transfer", "purchase_fulfils_an_order"): "6672aae187851c0b1ae29d108f343533",
+        ("billing_transfer", "transfer_amount_is_positive"): "dd165b85262157014a88a306012f7f0f",
+        ("billing_transfer", "transfer_has_two_accounts"): "b9c96c06825c8405ec86595f92e5bc6d",
+    },
 )
 
 
 def rules(guards: Guards, models: Iterable[type[Model]], *, prefix: str = "") -> tuple[Rule, ...]:
-    """That the guards are there, and the constraints and keys of the models; `prefix` goes before the rules' names."""
-    models = list(models)
-    constraints = [
-        (constraint.name, model._meta.db_table) for model in models for constraint in model._meta.constraints
-    ]
+    """That the guards are there, and the keys of the models; `prefix` goes before the rules' names."""
     return (
         Rule(
             f"{prefix}trigger",
@@ -111,9 +187,13 @@ def rules(guards: Guards, models: Iterable[type[Model]], *, prefix: str = "") ->
         ),
         Rule(
             f"{prefix}constraint",
-            "The constraints that keep the rules are there, and hold for every row.",
+            "The constraints that keep the rules are there, as they were made, and hold for every row.",
             CONSTRAINTS,
-            ([name for name, _ in constraints], [table for _, table in constraints]),
+            (
+                [name for _, name in guards.constraints],
+                [table for table, _ in guards.constraints],
+                list(guards.constraints.values()),
+            ),
         ),
         Rule(
             f"{prefix}key",
@@ -171,14 +251,19 @@ FUNCTIONS = """
     WHERE there.print IS DISTINCT FROM expected.print
 """
 
+# A unique constraint with a condition is an index and nothing else.
 CONSTRAINTS = """
-    SELECT concat('constraint ', expected.name, ' on ', expected.table_name), 'valid',
-        CASE WHEN c.conname IS NULL AND i.indexrelid IS NULL THEN 'none' ELSE 'not valid' END
-    FROM unnest(%s::text[], %s::text[]) AS expected (name, table_name)
+    SELECT concat('constraint ', expected.name, ' on ', expected.table_name), concat('valid, ', expected.print),
+        CASE there.valid WHEN true THEN concat('valid, ', there.print) WHEN false THEN 'not valid' ELSE 'none' END
+    FROM unnest(%s::text[], %s::text[], %s::text[]) AS expected (name, table_name, print)
     LEFT JOIN pg_constraint c ON c.conname = expected.name AND c.conrelid = to_regclass(expected.table_name)
     LEFT JOIN pg_index i ON i.indexrelid = to_regclass(quote_ident(expected.name))
-        AND i.indrelid = to_regclass(expected.table_name) AND i.indisunique
-    WHERE (COALESCE(c.convalidated, i.indisvalid)) IS NOT TRUE
+        AND i.indrelid = to_regclass(expected.table_name)
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(c.convalidated, i.indisvalid) AS valid,
+            md5(COALESCE(pg_get_constraintdef(c.oid, true), pg_get_indexdef(i.indexrelid, 0, true))) AS print
+    ) there
+    WHERE (there.valid AND there.print = expected.print) IS NOT TRUE
 """
 
 KEYS = """

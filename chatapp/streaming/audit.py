@@ -51,14 +51,68 @@ TURN_CHARGE = Rule(
     """,
 )
 
-TURN_FREE = Rule(
-    "turn_free",
-    "A turn that failed, was interrupted or is still running has cost nothing.",
+TURN_PRICE = Rule(
+    "turn_price",
+    "A turn has the prices that were in force, for its model and its fallback, when it was opened, and was answered by"
+    " one of the two. A price that began less than ten minutes before may have been entered after it.",
     """
-    SELECT concat('turn ', id), concat('charged 0, overrun 0 of a turn that is ', state),
-        concat('charged ', charged, ', overrun ', overrun)
-    FROM conversations_turn
-    WHERE state IN ('running', 'failed', 'interrupted') AND (charged <> 0 OR overrun <> 0)
+    WITH price AS NOT MATERIALIZED (
+        SELECT id, model_id, effective_from,
+            lead(effective_from) OVER (PARTITION BY model_id ORDER BY effective_from) AS until
+        FROM billing_price
+    )
+    SELECT concat('turn ', t.id), concat('prices in force at ', t.created_at AT TIME ZONE 'UTC', ' for ', t.model_id,
+            ' and whoever answered'),
+        concat('price ', own.id, ' of ', own.model_id, ', fallback ', COALESCE(other.id::text, 'none'),
+            ' of ', COALESCE(other.model_id, 'none'), ', answered by ', COALESCE(t.served_by_id, 'nobody'))
+    FROM conversations_turn t
+    LEFT JOIN price own ON own.id = t.price_id
+    LEFT JOIN price other ON other.id = t.fallback_price_id
+    WHERE (
+        own.model_id = t.model_id AND own.effective_from <= t.created_at
+        AND (own.until IS NULL OR own.until > t.created_at - interval '10 minutes')
+        AND (t.fallback_price_id IS NULL OR other.effective_from <= t.created_at
+            AND (other.until IS NULL OR other.until > t.created_at - interval '10 minutes'))
+        AND (t.served_by_id IS NULL OR t.served_by_id = own.model_id
+            OR COALESCE(t.served_by_id = other.model_id, false))
+    ) IS NOT TRUE
+    """,
+)
+
+# Worked out here from the rows, apart from billing/pricing.py: numeric, so that nothing is rounded but at the end.
+TURN_DUE = Rule(
+    "turn_due",
+    "What a turn is charged, with what it overran, is what its tokens come to at the price of the model that answered,"
+    " and its cost the same before markup and fee; each rounded up once. One that failed, was interrupted or still runs"
+    " is charged nothing.",
+    """
+    SELECT concat('turn ', t.id), concat('charged and overrun ', due, ', cost ', ceil(exact)),
+        concat('charged and overrun ', t.charged + t.overrun, ', cost ', t.cost)
+    FROM conversations_turn t
+    LEFT JOIN billing_price other ON other.id = t.fallback_price_id AND other.model_id = t.served_by_id
+    JOIN billing_price p ON p.id = COALESCE(other.id, t.price_id)
+    CROSS JOIN LATERAL (
+        SELECT t.input_tokens::bigint + t.cache_read_tokens + t.cache_write_5m_tokens + t.cache_write_1h_tokens
+            AS prompt
+    ) tokens
+    -- US$ 1 for a million tokens is 100 microcredits for each.
+    CROSS JOIN LATERAL (
+        SELECT 100 * CASE WHEN prompt > p.tier_tokens THEN
+            t.input_tokens * p.tier_input_usd + t.output_tokens * p.tier_output_usd
+            + t.cache_read_tokens * p.tier_cache_read_usd + t.cache_write_5m_tokens * p.tier_cache_write_5m_usd
+            + t.cache_write_1h_tokens * p.tier_cache_write_1h_usd
+        ELSE
+            t.input_tokens * p.input_usd + t.output_tokens * p.output_usd
+            + t.cache_read_tokens * p.cache_read_usd + t.cache_write_5m_tokens * p.cache_write_5m_usd
+            + t.cache_write_1h_tokens * p.cache_write_1h_usd
+        END AS exact
+    ) used
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN t.state IN ('completed', 'stopped', 'abandoned')
+                AND (t.prompt_bytes IS NOT NULL OR prompt > 0 OR t.output_tokens > 0)
+            THEN ceil(exact * p.markup + p.flat_fee * 1000000) ELSE 0 END AS due
+    ) should
+    WHERE due <> t.charged + t.overrun OR ceil(exact) <> t.cost
     """,
 )
 
@@ -83,10 +137,31 @@ TURNS = Guards(
     functions={
         "conversations_turn_guard": "af04a00884b90ba2b0c0289e424d0c3b",
     },
+    constraints={
+        (
+            "conversations_turn",
+            "conversations_turn_cache_read_tokens_check",
+        ): "acc691bb94db3938368eba896115b40c",
+        (
+            "conversations_turn",
+            "conversations_turn_cache_write_1h_tokens_check",
+        ): "2a6c9dc6c1a07c43ddc9ac5b97b1d3c9",
+        (
+            "conversations_turn",
+            "conversations_turn_cache_write_5m_tokens_check",
+        ): "2b6daf6eb8ba59850ed449b11fdd7ad5",
+        ("conversations_turn", "conversations_turn_first_token_ms_check"): "c515dafa2fd0d477852f1d40df0ec68d",
+        ("conversations_turn", "conversations_turn_input_tokens_check"): "f812b9046f67bc32e5a98f9bcf04078f",
+        ("conversations_turn", "conversations_turn_max_tokens_check"): "97cec48eb5726da1143c99a170b76517",
+        ("conversations_turn", "conversations_turn_output_tokens_check"): "fc98aa20334a826567ee572676957a49",
+        ("conversations_turn", "conversations_turn_prompt_bytes_check"): "307a3264b05c00880506063d15ae1e17",
+        ("conversations_turn", "one_running_turn_per_conversation"): "6c43dce7162eb4cd473a4a68c1f70dd3",
+        ("conversations_turn", "turn_has_ended_unless_running"): "83b5c8a283401584dd53ba7f86c930ce",
+    },
 )
 
 RULES = (
     *audit.RULES,
-    *(TURN_HOLD, TURN_WALLET, TURN_CHARGE, TURN_FREE, LEFT_BEHIND),
+    *(TURN_HOLD, TURN_WALLET, TURN_CHARGE, TURN_PRICE, TURN_DUE, LEFT_BEHIND),
     *guards.rules(TURNS, [Turn], prefix="turn_"),
 )

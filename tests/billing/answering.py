@@ -57,7 +57,12 @@ def answered(
         columns |= {"created_at": at - timedelta(seconds=9), "ended_at": at}
     with unguarded("conversations_turn"):
         Turn.objects.filter(pk=turn).update(
-            model=model, price=price, conversation=conversation, **Turn.usage_columns(usage), **columns
+            model=model,
+            price=price,
+            conversation=conversation,
+            cost=pricing.cost(usage, price),
+            **Turn.usage_columns(usage),
+            **columns,
         )
     return turn
 

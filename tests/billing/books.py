@@ -87,8 +87,11 @@ def open_turn(
     hold: Callable[..., Hold] | None = None,
     price: Price | None = None,
 ) -> uuid.UUID:
-    """A running turn and its hold; InsufficientCredits if the wallet has less. `hold` may make it another way."""
-    price = price or Price.objects.filter(model="claude-sonnet-5-5").latest("effective_from")
+    """A running turn and its hold; InsufficientCredits if the wallet has less. `hold` may make it another way.
+
+    It is Haiku's, whose tokens can come to any number of microcredits.
+    """
+    price = price or Price.objects.filter(model="claude-haiku-5-5").latest("effective_from")
     turn = Turn(id=id or uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
     with transaction.atomic():
         if hold is None:
@@ -100,17 +103,44 @@ def open_turn(
 
 
 def close_turn(turn_id: uuid.UUID, price: int) -> Settlement:
-    """End a turn and settle its hold; HoldEnded if somebody else did."""
+    """End a turn of Haiku's whose tokens come to `price`, and settle its hold; HoldEnded if somebody else did."""
     with transaction.atomic():
         wallet = ledger.locked_wallet_holding(turn_id)
         settlement = ledger.settle(wallet=wallet, hold_id=turn_id, price=price)
         Turn.objects.filter(pk=turn_id).update(
             state="completed" if price else "failed",
             ended_at=Now(),
+            output_tokens=price // 50,
+            cache_read_tokens=price % 50,
+            cost=price,
             charged=settlement.charged,
             overrun=settlement.overrun,
         )
     return settlement
+
+
+def set_made_up_turns_right() -> None:
+    """Have the tokens of turns that no engine ran come to what was charged, for whoever audits the books next."""
+    if sql(f"SELECT 1 FROM conversations_turn turn WHERE {MADE_UP} LIMIT 1"):
+        with unguarded("conversations_turn"):
+            sql(f"""
+                UPDATE conversations_turn turn SET model_id = price.model_id, price_id = price.id,
+                    fallback_price_id = NULL, served_by_id = NULL, input_tokens = 0,
+                    output_tokens = (charged + overrun) / 50, cache_read_tokens = (charged + overrun) % 50,
+                    cache_write_5m_tokens = 0, cache_write_1h_tokens = 0, cost = charged + overrun,
+                    created_at = GREATEST(created_at, price.effective_from)
+                FROM (SELECT * FROM billing_price WHERE model_id = 'claude-haiku-5-5'
+                    ORDER BY effective_from LIMIT 1) price
+                WHERE {MADE_UP}
+            """)
+
+
+# The engine keeps a fingerprint of what was asked.
+MADE_UP = """
+    turn.fingerprint = '' AND (turn.model_id, turn.input_tokens, turn.output_tokens, turn.cache_read_tokens, turn.cost)
+        IS DISTINCT FROM ('claude-haiku-5-5'::varchar, 0, (turn.charged + turn.overrun) / 50,
+            (turn.charged + turn.overrun) % 50, turn.charged + turn.overrun)
+"""
 
 
 def sql(statement: str, *params: object) -> list[tuple[Any, ...]]:

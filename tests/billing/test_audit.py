@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -20,7 +22,7 @@ from billing import audit
 from billing.audit import Rule, guards
 from billing.audit.guards import Guards
 from billing.credits import as_string
-from billing.models import Account, Order, StripeEvent, Transfer
+from billing.models import Account, LanguageModel, Order, Price, StripeEvent, Transfer
 from chatapp.conversations.models import Turn
 from chatapp.streaming.audit import RULES, TURNS
 from tests.billing.books import (
@@ -95,6 +97,12 @@ def books(alice: User, bob: User) -> Books:
     return Books(
         alice, bob, wallet, wallet_of(bob), bought, order(alice, 9), settled, overrun, failed, running
     )
+
+
+def gone_line(table: str, name: str, found: str = "none") -> str:
+    """That a constraint of the ledger's is not there, or another than it was."""
+    made = guards.LEDGER.constraints[table, name]
+    return f"constraint: constraint {name} on {table}: expected valid, {made}, found {found}"
 
 
 def lines() -> set[str]:
@@ -187,7 +195,7 @@ def test_the_house_with_a_balance(books: Books, found: Found) -> None:
     sql("UPDATE billing_account SET balance = 5 WHERE id = %s", usage)
     assert found() == {
         f"house: account {usage}: expected balance 0, held 0, found balance 5, held 0",
-        f"constraint: constraint {name} on billing_account: expected valid, found none",
+        gone_line("billing_account", name),
     }
 
 
@@ -300,7 +308,7 @@ def test_a_hold_charged_twice(books: Books, found: Found) -> None:
     sql("DROP INDEX one_charge_per_hold")
     books.move(books.wallet, -3, "charge", "usage", hold_id=books.settled)
     assert found() == {
-        "constraint: constraint one_charge_per_hold on billing_transfer: expected valid, found none",
+        gone_line("billing_transfer", "one_charge_per_hold"),
         f"charge: hold {books.settled}: expected {one_charge(books)},"
         f" found 2 of together {PRICE + 3} to account {books.wallet.pk}",
         f"turn_charge: turn {books.settled}: expected charged {PRICE + 3}, overrun 0, found charged {PRICE}, overrun 0",
@@ -321,6 +329,8 @@ def test_an_overrun_of_a_hold_that_was_not_used_up(books: Books, found: Found) -
     Turn.objects.filter(pk=books.settled).update(overrun=7)
     Turn.objects.filter(pk=books.overrun).update(overrun=0)
     assert found() == {
+        due_line(books.settled, due=PRICE, paid=PRICE + 7, cost=PRICE),
+        due_line(books.overrun, due=HELD + 7, paid=HELD, cost=HELD + 7),
         f"overrun: hold {books.settled}: expected one overrun, of a hold that is charged in full,"
         f" found 1 of a hold of {HELD}, charged {PRICE}",
     }
@@ -541,7 +551,7 @@ def test_an_order_credited_twice(books: Books, found: Found) -> None:
     books.move(books.wallet, BOUGHT, "purchase", "stripe", order=books.bought)
     expected = f"one purchase of {BOUGHT} by {books.alice.pk}"
     assert found() == {
-        "constraint: constraint one_purchase_per_order on billing_transfer: expected valid, found none",
+        gone_line("billing_transfer", "one_purchase_per_order"),
         purchase_line(books, expected, f"2 of together {2 * BOUGHT} by {books.alice.pk}"),
     }
 
@@ -667,16 +677,111 @@ def test_a_turn_that_tells_another_charge_than_the_ledger(books: Books, found: F
     assert found() == {
         f"turn_charge: turn {books.settled}: expected charged {PRICE}, overrun 0, found charged {PRICE + 1}, overrun 0",
         f"turn_charge: turn {books.overrun}: expected charged {HELD}, overrun 7, found charged {HELD}, overrun 0",
+        due_line(books.settled, due=PRICE, paid=PRICE + 1, cost=PRICE),
+        due_line(books.overrun, due=HELD + 7, paid=HELD, cost=HELD + 7),
     }
+
+
+def due_line(turn: uuid.UUID, *, due: int, paid: int, cost: int, told: int | None = None) -> str:
+    """Another charge than is `due`, or another cost `told` than it was."""
+    found = f"charged and overrun {paid}, cost {cost if told is None else told}"
+    return f"turn_due: turn {turn}: expected charged and overrun {due}, cost {cost}, found {found}"
+
+
+# What a million tokens cost, and above 1,000 tokens of prompt ten times as much; a microcredit is $ 0.01 a million.
+BOOK = {"input_usd": "0.100001", "output_usd": "0.5", "cache_read_usd": "0.01"} | {
+    "cache_write_5m_usd": "0.125",
+    "cache_write_1h_usd": "0.2",
+}
+TIER = {"tier_tokens": 1_000} | {f"tier_{name}": Decimal(usd) * 10 for name, usd in BOOK.items()}
+OF_EACH = {"input_tokens": 1, "output_tokens": 1, "cache_read_tokens": 1} | {
+    "cache_write_5m_tokens": 1,
+    "cache_write_1h_tokens": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("price", "used", "due", "cost"),
+    [
+        pytest.param({}, {"output_tokens": 2}, 100, 100, id="exact"),
+        pytest.param({}, {"input_tokens": 1}, 11, 11, id="rounded up"),
+        pytest.param({}, OF_EACH, 94, 94, id="rounded up once"),
+        pytest.param({"markup": "1.2"}, OF_EACH, 113, 94, id="marked up before it is rounded"),
+        pytest.param({"flat_fee": "0.000006"}, OF_EACH, 100, 94, id="with a fee"),
+        pytest.param({"markup": "1.01", "flat_fee": "1"}, {}, 1_000_000, 0, id="nothing but a fee"),
+        pytest.param(
+            TIER, {"cache_read_tokens": 999, "cache_write_1h_tokens": 1}, 1_019, 1_019, id="at the tier"
+        ),
+        pytest.param(
+            TIER, {"cache_read_tokens": 1_001, "output_tokens": 2}, 11_010, 11_010, id="above the tier"
+        ),
+        pytest.param(TIER, {"output_tokens": 1_001}, 50_050, 50_050, id="output is not prompt"),
+        pytest.param(
+            {"input_usd": 1_000, "markup": "19.9999"},
+            {"input_tokens": 2**31 - 1, "cache_write_5m_tokens": 1},
+            4_294_945_819_163_780,
+            214_748_364_700_013,
+            id="huge",
+        ),
+    ],
+)
+def test_a_charge_that_is_not_what_the_tokens_come_to(
+    books: Books, found: Found, price: dict[str, Any], used: dict[str, int], due: int, cost: int
+) -> None:
+    """Also where the house bears a part, whoever stopped the answer, and for the model that answered in the end."""
+
+    def dues(**columns: Any) -> set[str]:
+        Turn.objects.filter(pk=books.settled).update(**columns)
+        return {line for line in found() if line.startswith("turn_due:")}
+
+    other = LanguageModel.objects.get(pk="claude-opus-5-5")
+    book = Price.objects.create(model=other, **{**BOOK, **price})
+    nothing = dict.fromkeys(OF_EACH, 0)
+    right = {**nothing, **used, "prompt_bytes": 9, "charged": due - 3, "overrun": 3, "cost": cost}
+    assert dues(price=book, served_by=None, **right) == set()
+    assert dues(fallback_price=book, price=Price.objects.now_for("claude-opus-5"), served_by=other) == set()
+    assert dues(state="stopped") == set()
+    assert dues(state="abandoned") == set()
+    assert dues(charged=due - 2) == {due_line(books.settled, due=due, paid=due + 1, cost=cost)}
+    assert dues(charged=due - 4) == {due_line(books.settled, due=due, paid=due - 1, cost=cost)}
+    assert dues(charged=due - 3, cost=cost + 1) == {
+        due_line(books.settled, due=due, paid=due, cost=cost, told=cost + 1)
+    }
+    assert dues(state="failed", charged=0, overrun=0, cost=cost) == set()
+
+
+def test_a_charge_where_no_tokens_were_counted(books: Books, found: Found) -> None:
+    Turn.objects.filter(pk=books.settled).update(output_tokens=0, cache_read_tokens=0)
+    assert found() == {due_line(books.settled, due=0, paid=PRICE, cost=0, told=PRICE)}
+
+
+def test_a_turn_at_a_price_that_was_not_in_force(books: Books, found: Found) -> None:
+    def wrong(**columns: Any) -> bool:
+        Turn.objects.filter(pk=books.settled).update(**columns)
+        return f"turn_price: turn {books.settled}: " in "".join(found())
+
+    haiku = Price.objects.now_for("claude-haiku-5-5")
+    haiku.pk, haiku._state.adding = None, True
+    haiku.effective_from = datetime.now(UTC) + timedelta(hours=1)
+    haiku.save()
+    old = Turn.objects.get(pk=books.settled).price
+    assert wrong(created_at=haiku.effective_from + timedelta(minutes=9)) is False, (
+        "it may have been entered late"
+    )
+    assert wrong(created_at=haiku.effective_from + timedelta(minutes=11))
+    assert wrong(price=haiku) is False
+    assert wrong(created_at=haiku.effective_from - timedelta(seconds=1))
+    assert wrong(price=Price.objects.now_for("claude-opus-5"))
+    assert wrong(price=old) is False
+    assert wrong(served_by="claude-opus-5")
+    assert wrong(fallback_price=Price.objects.now_for("claude-opus-5")) is False
+    assert wrong(fallback_price=haiku, served_by=None)
 
 
 @pytest.mark.parametrize("state", ["failed", "interrupted"])
 def test_a_charge_for_an_answer_that_failed(books: Books, found: Found, state: str) -> None:
     sql("UPDATE conversations_turn SET state = %s WHERE id = %s", state, books.settled)
-    assert found() == {
-        f"turn_free: turn {books.settled}: expected charged 0, overrun 0 of a turn that is {state},"
-        f" found charged {PRICE}, overrun 0"
-    }
+    assert found() == {due_line(books.settled, due=0, paid=PRICE, cost=PRICE)}
 
 
 def test_a_turn_paid_by_somebody_else(books: Books, found: Found) -> None:
@@ -776,31 +881,56 @@ def test_no_guard_is_forgotten(db: None) -> None:
     assert set(there) == {*guards.LEDGER.triggers, *TURNS.triggers}
     functions = sql("SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace")
     assert {name for (name,) in functions} == {*guards.LEDGER.functions, *TURNS.functions}
+    tables = [model._meta.db_table for model in [*apps.get_app_config("billing").get_models(), Turn]]
+    constraints = sql(
+        """
+        SELECT conrelid::regclass::text, conname FROM pg_constraint
+        WHERE contype = 'c' AND conrelid = ANY(%s::regclass[])
+        UNION
+        SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text FROM pg_index i
+        WHERE i.indisunique AND i.indrelid = ANY(%s::regclass[])
+            AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('p', 'u'))
+        """,
+        tables,
+        tables,
+    )
+    assert set(constraints) == {*guards.LEDGER.constraints, *TURNS.constraints}
 
 
-@pytest.mark.parametrize(
-    ("table", "name"),
-    [
-        (model._meta.db_table, constraint.name)
-        for model in [*apps.get_app_config("billing").get_models(), Turn]
-        for constraint in model._meta.constraints
-    ],
-)
-def test_a_constraint_that_is_gone(db: None, name: str, table: str) -> None:
-    rule = "turn_constraint" if table == "conversations_turn" else "constraint"
+@pytest.mark.parametrize(("guards", "rule"), [(guards.LEDGER, "constraint"), (TURNS, "turn_constraint")])
+def test_a_constraint_that_is_gone_or_made_again_to_refuse_nothing(
+    db: None, guards: Guards, rule: str
+) -> None:
     assert rows_of(rule) == set()
-    is_constraint = sql("SELECT 1 FROM pg_constraint WHERE conname = %s", name)
-    sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}" if is_constraint else f"DROP INDEX {name}")
-    assert rows_of(rule) == {f"{rule}: constraint {name} on {table}: expected valid, found none"}
+    for (table, name), made in guards.constraints.items():
+        is_constraint = sql("SELECT 1 FROM pg_constraint WHERE conname = %s", name)
+        drop = f"ALTER TABLE {table} DROP CONSTRAINT {name}" if is_constraint else f"DROP INDEX {name}"
+        change = (
+            f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK (true)"
+            if is_constraint
+            else f"CREATE UNIQUE INDEX {name} ON {table} ((1)) WHERE false"
+        )
+        line = f"{rule}: constraint {name} on {table}: expected valid, {made}, found"
+        with undone():
+            sql(drop)
+            assert rows_of(rule) == {f"{line} none"}
+            sql(change)
+            [changed] = rows_of(rule)
+            assert re.fullmatch(rf"{re.escape(line)} valid, (?!{made})\w{{32}}", changed)
+
+
+def test_an_index_that_keeps_nothing_apart_any_more(db: None) -> None:
+    name = "one_charge_per_hold"
+    sql(f"DROP INDEX {name}")
+    sql(f"CREATE INDEX {name} ON billing_transfer (hold_id) WHERE kind = 'charge'")
+    assert len(rows_of("constraint")) == 1
 
 
 def test_a_constraint_that_does_not_hold_for_every_row(db: None) -> None:
     name = "transfer_amount_is_positive"
     sql(f"ALTER TABLE billing_transfer DROP CONSTRAINT {name}")
     sql(f"ALTER TABLE billing_transfer ADD CONSTRAINT {name} CHECK (amount > 0) NOT VALID")
-    assert rows_of("constraint") == {
-        f"constraint: constraint {name} on billing_transfer: expected valid, found not valid"
-    }
+    assert rows_of("constraint") == {gone_line("billing_transfer", name, "not valid")}
 
 
 @pytest.mark.parametrize(
@@ -893,7 +1023,7 @@ def test_right_books_for_machines(committed_db: None, alice: User) -> None:
 def test_wrong_books_end_with_one_and_name_every_row(books: Books, found: Found) -> None:
     sql("UPDATE conversations_turn SET charged = 1 WHERE id = ANY(%s)", [books.settled, books.overrun])
     expected = found()
-    assert len(expected) == 2
+    assert len(expected) == 4
 
     code, text = ledger_audit()
     assert code == 1

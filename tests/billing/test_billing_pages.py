@@ -135,7 +135,7 @@ def test_a_statement_says_what_each_movement_was_for(
     assert rows == [
         "Adjustment Sent &lt;b&gt;twice&lt;/b&gt; −1.00 0000 597.76 5433",
         f"Credits bought Paid $5 through Stripe {str(order.pk)[:8]} +500.00 0000 598.76 5433",
-        f"Answer Sonnet 5.5 0 in · 0 out in a chat deleted since {str(turn)[:8]} −1.23 4567 98.76 5433",
+        f"Answer Haiku 5.5 17 in · 24,691 out in a chat deleted since {str(turn)[:8]} −1.23 4567 98.76 5433",
         "Welcome credits A gift to begin with +100.00 0000 100.00 0000",
     ]
     assert '<strong data-wallet-text="available">597.76</strong>' in html
