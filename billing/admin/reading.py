@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.utils import quote
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -21,7 +22,7 @@ from unfold.decorators import display
 from unfold.views import ChangeList
 
 from accounts.models import User
-from billing.models import Transfer
+from billing.models import Account, Transfer
 from billing.templatetags.amounts import amount
 
 NOTHING = "–"
@@ -124,13 +125,18 @@ def time_column(field: str, description: str) -> Callable[[Any, Any], SafeString
 
 def link(view: str, key: Any, text: object) -> SafeString:
     """A link to one row's page in the admin."""
-    return format_html('<a class="link" href="{}">{}</a>', reverse(f"admin:{view}", args=[key]), text)
+    return format_html('<a class="link" href="{}">{}</a>', reverse(f"admin:{view}", args=[quote(key)]), text)
 
 
-def links_to(transfers: Iterable[Transfer]) -> SafeString:
-    """Transfers one below the other: what each was, and how much."""
+def links_to(transfers: Iterable[Transfer], *, signed: bool = False) -> SafeString:
+    """Transfers one below the other: what each was, and how much; `signed`: with a minus if it left a wallet."""
     rows = (
-        (link("billing_transfer_change", transfer.pk, transfer.get_kind_display()), amount(transfer.amount))
+        (
+            link("billing_transfer_change", transfer.pk, transfer.get_kind_display()),
+            amount(
+                -transfer.amount if signed and transfer.debit.kind == Account.Kind.WALLET else transfer.amount
+            ),
+        )
         for transfer in transfers
     )
     return format_html_join(mark_safe("<br>"), "{} {}", rows)

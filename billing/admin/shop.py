@@ -115,7 +115,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @display(description="transfers")
     def became(self, order: Order) -> SafeString | None:
-        return links_to(order.transfers.order_by("pk")) or None
+        return links_to(order.transfers.select_related("debit").order_by("pk"), signed=True) or None
 
 
 @admin.register(StripeEvent)

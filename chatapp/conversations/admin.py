@@ -8,6 +8,7 @@ from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
 from unfold.decorators import action, display
@@ -134,7 +135,7 @@ class TurnAdmin(ReadOnlyAdmin):
     """One message and its one answer: tokens, money, time and faults."""
 
     list_display = [
-        *("asked", "person", "model", "state_label", "in_tokens", "out_tokens", "charged_credits"),
+        *("asked", "person", "model", "state_label", "prompt_tokens", "out_tokens", "charged_credits"),
         *("cost_credits", "margin_credits", "overrun_credits", "first_ms", "whole_ms", "error_code"),
     ]
     list_filter = [
@@ -168,7 +169,7 @@ class TurnAdmin(ReadOnlyAdmin):
     charged_credits = credits_column("charged", "charged")
     cost_credits = credits_column("cost", "cost")
     overrun_credits = credits_column("overrun", "overrun")
-    in_tokens = number_column("input_tokens", "input")
+    in_tokens = number_column("input_tokens", "input, not cached")
     out_tokens = number_column("output_tokens", "output")
     read_tokens = number_column("cache_read_tokens", "cache read")
     write_5m_tokens = number_column("cache_write_5m_tokens", "cache write, 5 minutes")
@@ -186,6 +187,20 @@ class TurnAdmin(ReadOnlyAdmin):
     )
     def state_label(self, turn: Turn) -> str:
         return turn.state
+
+    @display(
+        description="input",
+        ordering=F("input_tokens")
+        + F("cache_read_tokens")
+        + F("cache_write_5m_tokens")
+        + F("cache_write_1h_tokens"),
+    )
+    def prompt_tokens(self, turn: Turn) -> SafeString | str:
+        """All that was read, and how much of it from the cache, at a tenth of the price."""
+        whole = f"{turn.usage.prompt_tokens:,}"
+        if not turn.cache_read_tokens:
+            return whole
+        return format_html('{} <small class="part">{} cached</small>', whole, f"{turn.cache_read_tokens:,}")
 
     @display(description="margin", ordering=F("charged") - F("cost"))
     def margin_credits(self, turn: Turn) -> SafeString:

@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 
@@ -140,8 +141,8 @@ def test_an_event_shows_what_stripe_sent(desk: Client) -> None:
         error="No such order",
     )
     assert f"charge.refunded failed No such order {event.pk}" in page(desk, list_of(StripeEvent), q=event.pk)
-    answer = desk.get(f"{list_of(StripeEvent)}{event.pk}/change/")
+    answer = desk.get(f"{list_of(StripeEvent)}{quote(event.pk)}/change/")
     assert "<script>alert" not in answer.content.decode()
-    shown = page(desk, f"{list_of(StripeEvent)}{event.pk}/change/")
+    shown = page(desk, f"{list_of(StripeEvent)}{quote(event.pk)}/change/")
     assert '"name": "Zoë </pre><script>alert(1)</script>"' in shown
     assert json.dumps(payload, indent=2, ensure_ascii=False).split("\n")[2].strip() in shown

@@ -118,3 +118,18 @@ def test_only_a_superuser_deletes_one(desk: Client, clerk: User, alice: User) ->
 def test_one_that_is_none_is_not_found(desk: Client) -> None:
     for nothing in ("7a1c7a5e-0000-4000-8000-000000000000", "nonsense"):
         assert desk.get(f"{LIST}{nothing}/messages/").status_code == 404
+
+
+TURNS = "/admin/conversations/turn/"
+
+
+def test_the_list_of_turns_tells_all_that_was_read_and_what_of_it_was_cached(
+    desk: Client, alice: User
+) -> None:
+    ended_turn(alice, input_tokens=1, cache_read_tokens=12_000, cache_write_5m_tokens=200, output_tokens=7)
+    assert "12,201 12,000 cached 7" in page(desk, TURNS, q=alice.email)
+
+
+def test_a_list_without_rows_says_why(desk: Client) -> None:
+    assert "No turns are left by this search" in page(desk, TURNS, q="nobody at all")
+    assert "There are no guard findings so far." in page(desk, "/admin/streaming/guardfinding/")

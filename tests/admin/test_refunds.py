@@ -13,7 +13,7 @@ from accounts.models import User
 from billing.models import Order, Transfer
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.admin.conftest import browser_of
-from tests.admin.desk import text_of
+from tests.admin.desk import page, text_of
 from tests.billing.books import CREDIT, at_once, close_turn, open_turn, order, pay, wallet_of
 from tests.billing.conftest import GoToCheckout, demo_stripe, go_to_checkout
 from tests.stack import Stack
@@ -62,6 +62,8 @@ def test_a_part_is_given_back_with_a_reason_and_a_name(
     answer = desk.post(refund_page(bought), form, follow=True)
     said = f"$2 was refunded by {operator.email}: Bought too much. 200.000000 credits were taken back."
     assert said in text_of(answer)
+    assert "Credits bought 500.000000 Refund −200.000000" in text_of(answer)
+    assert "Automatic top-ups of this person pause" in page(desk, refund_page(bought))
     demo_stripe.idle()
     (taken,) = refunds(bought)
     assert (taken.amount, taken.reason, taken.made_by) == (200 * CREDIT, "Bought too much", operator.email)
