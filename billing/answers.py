@@ -64,6 +64,9 @@ class AnswerBook(Protocol):
     def title(self, user: User, conversation: UUID) -> str | None:
         """The title of a conversation, or None if `user` has no such."""
 
+    def models(self, user: User) -> list[str]:
+        """The ids of the models whose answers were charged, in no order."""
+
     def per_day(self, user: User, first: date, last: date) -> list[DayOfModel]:
         """What was charged on the days from `first` to `last`, both included, in order."""
 

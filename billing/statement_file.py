@@ -22,7 +22,7 @@ CHUNK = 1000
 # each class times their price per million, all of it times the markup, and the flat fee, rounded up to the sixth place,
 # without what the house has borne. Of the tokens written to the cache, those for an hour are told again.
 COLUMNS = [
-    *("time", "what", "detail", "reference", "credits", "balance_after"),
+    *("time", "what", "credits", "balance_after", "detail", "reference"),
     *("model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
     *("kind", "paid", "currency", "cache_write_1h_tokens"),
     *("input_credits_per_million", "output_credits_per_million", "cache_read_credits_per_million"),
@@ -57,10 +57,10 @@ def _chunk(wallet: Account, filters: Filters, before: int | None) -> tuple[str, 
 def _row(line: Line) -> Iterator[str | int]:
     yield line.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     yield line.what
-    yield _inert(line.detail)
-    yield line.reference
     yield as_string(line.amount)
     yield as_string(line.balance_after)
+    yield _inert(line.detail)
+    yield line.reference
     if line.answer is not None:
         usage = line.answer.usage
         yield _inert(line.answer.model)

@@ -62,6 +62,14 @@ class StatementForm(forms.Form):
         # "from" is a word of Python's, but the plain one for a link.
         self.fields["from"] = _day("From")
         self.fields["to"] = _day("To")
+        # Whatever model there is may be asked for; those to choose from have something to show.
+        worth_choosing = {*answers.book().models(user), self.data.get("model")}
+        models = [
+            (model.pk, model.name) for model in LanguageModel.objects.all() if model.pk in worth_choosing
+        ]
+        self.fields["model"].widget = forms.Select(
+            attrs={"class": "input"}, choices=[("", "All models"), *models]
+        )
         offered = answers.book().conversations(user, limit=CONVERSATIONS_OFFERED)
         chosen = self._chosen_conversation()
         if chosen is not None and chosen not in offered:

@@ -53,10 +53,15 @@ for _name in os.environ.get("CHATAPP_ENV_FILES", ".env,.local/run.env").split(",
         FILES = {**values_in(BASE_DIR / _name), **FILES}
 
 
+# What `make run` keeps, also while it is stopped.
+_LOCAL = BASE_DIR / ".local"
+
+
 def text(name: str, default: str | None = None) -> str:
     value = os.environ.get(name, "").strip() or FILES.get(name) or default
     if value is None:
-        refuse(f"{name} is not set. Put it in the environment or in .env (see .env.example).")
+        stopped = " `make run` sets it for commands here too, while it runs." if _LOCAL.is_dir() else ""
+        refuse(f"{name} is not set. Put it in the environment or in .env (see .env.example).{stopped}")
     return value
 
 

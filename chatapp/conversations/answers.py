@@ -40,6 +40,10 @@ class TurnBook:
         found = Conversation.objects.of(user).filter(pk=conversation).first()
         return None if found is None else str(found)
 
+    def models(self, user: User) -> list[str]:
+        charged = Turn.objects.of(user).filter(charged__gt=0).order_by()
+        return list(charged.values_list(Coalesce("served_by", "model"), flat=True).distinct())
+
     def per_day(self, user: User, first: date, last: date) -> list[DayOfModel]:
         begin, end = datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC)
         charged = Turn.objects.of(user).filter(

@@ -189,7 +189,7 @@ def _is_beyond(turn: Turn, cursor: Cursor) -> bool:
     While it runs another process may know more than we do. What was lost with a process that died, or with its
     conversation, its readers may have seen.
     """
-    if turn.state in (Turn.State.RUNNING, Turn.State.INTERRUPTED):
+    if turn.state in (Turn.State.RUNNING, Turn.State.INTERRUPTED) or turn.assistant_message_id is None:
         return False
     lengths = Message.objects.filter(pk=turn.assistant_message_id).values_list(
         Length("thinking"), Length("text")

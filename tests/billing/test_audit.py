@@ -16,6 +16,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.db.models.functions import Now
+from django.db.utils import OperationalError
 
 from accounts.models import User
 from billing import audit
@@ -979,6 +980,15 @@ def ledger_audit(*arguments: str) -> tuple[int, str]:
     except CommandError as error:
         return error.returncode, out.getvalue()
     return 0, out.getvalue()
+
+
+def test_a_database_that_does_not_answer_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(rules: object) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(audit, "prove", away)
+    with pytest.raises(CommandError, match="PostgreSQL does not answer, so nothing was proved"):
+        call_command("ledger_audit")
 
 
 def test_right_books_are_summed_up(committed_db: None, alice: User) -> None:

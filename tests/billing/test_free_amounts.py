@@ -76,7 +76,7 @@ def test_a_pack_and_an_amount_are_not_bought_together(
 def test_the_bounds_are_settings(alice: User, db: None, client: Client, settings: Settings) -> None:
     settings.TOPUP_MINIMUM, settings.TOPUP_MAXIMUM = Decimal("2.50"), Decimal(30)
     client.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
-    assert "$2.50 to $30, 100 credits for each dollar" in client.get("/billing/").content.decode()
+    assert "From $2.50 to $30. Each dollar brings 100 credits." in client.get("/billing/").content.decode()
     for typed, sentence in (("2.49", "The least you can buy is $2.50."), ("31", "at once is $30.")):
         assert sentence in client.post(CHECKOUT, {"amount": typed}).content.decode()
 

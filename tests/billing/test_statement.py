@@ -368,6 +368,15 @@ def test_a_chat_of_somebody_else_cannot_be_chosen(alice: User, bob: User) -> Non
     assert lines(bob, Filters(conversation=talk.pk)) == []
 
 
+def test_only_models_that_were_paid_for_are_on_the_list(alice: User) -> None:
+    answered(alice, model=HAIKU)
+    offered = StatementForm(QueryDict(), user=alice).as_p()
+    assert f'value="{HAIKU}"' in offered
+    assert SONNET not in offered
+    # One that was asked for by its address is chosen there, though it has nothing to show.
+    assert f'value="{SONNET}" selected' in StatementForm(QueryDict(f"model={SONNET}"), user=alice).as_p()
+
+
 def test_an_old_chat_that_was_chosen_is_on_the_list(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("billing.statement_form.CONVERSATIONS_OFFERED", 2)
     old, *_ = [chat(alice, title) for title in ("Old", "New", "Newer")]
@@ -399,7 +408,7 @@ def test_the_file_is_exact(alice: User) -> None:
     used = ["1000", "500", "7", "23"]
     head, *rows = written(alice)
     assert head[:11] == [
-        *("time", "what", "detail", "reference", "credits", "balance_after"),
+        *("time", "what", "credits", "balance_after", "detail", "reference"),
         *("model", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
     ]
     assert [row[11:14] for row in rows] == [
@@ -408,9 +417,9 @@ def test_the_file_is_exact(alice: User) -> None:
         ["signup", "", ""],
     ]
     assert [row[1:11] for row in rows] == [
-        ["Credits bought", "Paid $1 through Stripe", str(paid.pk), "500.000000", "599.293730", *[""] * 5],
-        ["Answer", "Sonnet 5.5 in “Bread”", str(turn), "-0.706270", "99.293730", SONNET, *used],
-        ["Welcome credits", "A gift to begin with", "", "100.000000", "100.000000", *[""] * 5],
+        ["Credits bought", "500.000000", "599.293730", "Paid $1 through Stripe", str(paid.pk), *[""] * 5],
+        ["Answer", "-0.706270", "99.293730", "Sonnet 5.5 in “Bread”", str(turn), SONNET, *used],
+        ["Welcome credits", "100.000000", "100.000000", "A gift to begin with", "", *[""] * 5],
     ]
     for row in rows:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", row[0])
@@ -428,8 +437,8 @@ def test_the_file_adds_up(alice: User) -> None:
     rows = written(alice)[1:]
     balance = Decimal(0)
     for row in reversed(rows):
-        balance += Decimal(row[4])
-        assert balance == Decimal(row[5])
+        balance += Decimal(row[2])
+        assert balance == Decimal(row[3])
     assert balance * CREDIT == wallet_of(alice).balance
 
 
@@ -487,7 +496,7 @@ def test_every_charge_can_be_worked_out_from_the_file_and_from_the_api(
 def test_the_file_has_the_lines_of_its_filters(alice: User) -> None:
     turn = answered(alice)
     bought(alice)
-    assert [row[3] for row in written(alice, Filters(kind="charge"))[1:]] == [str(turn)]
+    assert [row[5] for row in written(alice, Filters(kind="charge"))[1:]] == [str(turn)]
 
 
 @pytest.mark.parametrize(
@@ -497,15 +506,15 @@ def test_no_cell_of_the_file_is_a_formula(alice: User, reason: str) -> None:
     ledger.adjust(user=alice, amount=1, reason=reason, made_by=alice, key=uuid.uuid4().hex)
     answered(alice, conversation=chat(alice, reason.strip()))
     rows = written(alice)
-    assert f"'{reason}" in [row[2] for row in rows]
-    words = [cell for row in rows for position, cell in enumerate(row) if position not in (4, 5)]
+    assert f"'{reason}" in [row[4] for row in rows]
+    words = [cell for row in rows for position, cell in enumerate(row) if position not in (2, 3)]
     assert not [cell for cell in words if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
 
 
 def test_a_long_file_has_each_line_once(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = [str(answered(alice)) for _ in range(11)]
     monkeypatch.setattr(statement_file, "CHUNK", 4)
-    assert [row[3] for row in written(alice)[1:]] == [*reversed(turns), ""]
+    assert [row[5] for row in written(alice)[1:]] == [*reversed(turns), ""]
 
 
 # --- The API

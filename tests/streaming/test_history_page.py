@@ -21,6 +21,8 @@ def test_instructions_are_given_by_keyboard_and_the_mark_is_seen_live_and_after_
     page = page_of(alice)
     page.goto(f"/chat/{conversation}/")
 
+    own = page.get_by_title("This chat has instructions of its own")
+    expect(own).to_be_hidden()
     page.get_by_role("button", name="This chat").press("Enter")
     page.get_by_role("menuitem", name="Rename").press("ArrowDown")
     page.keyboard.press("Enter")
@@ -37,6 +39,7 @@ def test_instructions_are_given_by_keyboard_and_the_mark_is_seen_live_and_after_
         lambda: Conversation.objects.get(pk=conversation).instructions == "In rhymes.",
         "the instructions are kept",
     )
+    expect(own).to_have_text("Instructions")
 
     stack.claude.script("too_long", match="again")
     page.get_by_label("Message Claude").fill("once again")

@@ -40,6 +40,7 @@ export class Stage {
     part(this.#root, "title").textContent = title;
     document.title = `${title} · Chatapp`;
     part(this.#root, "title-more").hidden = conversation === null;
+    part(this.#root, "instructed").hidden = !conversation?.instructions;
     part(this.#root, "welcome").hidden = messages.length > 0 || state !== "ready" || conversation !== null;
     part(this.#root, "older").hidden = this.#shown.complete;
     if (state !== this.#state) this.#become(state);

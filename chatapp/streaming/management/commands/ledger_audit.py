@@ -3,6 +3,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.utils import OperationalError
+from psycopg_pool import PoolTimeout
 
 from billing import audit
 from billing.audit import Report
@@ -17,7 +19,13 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = audit.prove(RULES)
+        try:
+            report = audit.prove(RULES)
+        except (OperationalError, PoolTimeout) as error:
+            raise CommandError(
+                "PostgreSQL does not answer, so nothing was proved. That of `make run` is there while it runs: "
+                f"start it first. ({type(error).__name__})"
+            ) from error
         self.stdout.write(_as_json(report) if options["json"] else _as_text(report))
         if not report.ok:
             rows = sum(map(len, report.broken.values()))
