@@ -10,9 +10,11 @@ from threading import Event
 
 import psutil
 from django.db import connections
+from django.db.models.functions import Now
 
 from accounts.models import User
-from billing import audit
+from billing import audit, ledger, reconciliation
+from billing.models import Discrepancy, Lot
 from chatapp.conversations.models import Turn
 from chatapp.local.demo_stripe.client import DemoStripe
 from chatapp.streaming.audit import RULES
@@ -22,7 +24,10 @@ from tests.crash.reckoning import Account
 from tests.servers import wait_until
 from tests.stack import Stack
 
-MORTALS = ("web", "worker", "PostgreSQL backend", "PostgreSQL", "Valkey")
+MORTALS = ("web", "worker", "beat", "PostgreSQL backend", "PostgreSQL", "Valkey")
+
+# Of a plan: its credits expire while people go on.
+PERIOD_SECONDS = 20
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Crash:
 
     stack: Stack
     users: Sequence[User]
+    operator: User
     kills: int
     seed: int = 1
     killed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(MORTALS, 0)))
@@ -39,15 +45,17 @@ class Crash:
         self.over = Event()
         self.stripe = DemoStripe(self.stack.stripe_url)
         self.webs = [self.stack.web, self.stack.start_web()]
+        self.beat = self.stack.start_beat()
         sites = [web.url for web in self.webs]
         self.people = [
-            Person(user, sites, self.stripe, Random(self.seed + number), self.over)
+            Person(user, self.operator, sites, self.stripe, Random(self.seed + number), self.over)
             for number, user in enumerate(self.users)
         ]
 
     def run(self) -> Account:
         began = time.monotonic()
         self.stripe.faults(repeat=2, retry_seconds=0.1)
+        self.stripe.periods_last(PERIOD_SECONDS)
         with ThreadPoolExecutor(len(self.people) + 4) as threads:
             work = [threads.submit(person.live) for person in self.people]
             work.append(threads.submit(self.lose_webhooks))
@@ -87,14 +95,15 @@ class Crash:
             self.over.wait(chance.uniform(0.2, 1.5))
 
     def kill_workers(self, chance: Random) -> None:
+        """And beat, which has them work in time."""
         while self.killed.total() < self.kills:
-            self.kill_worker()
+            name, program = chance.choice(
+                [("worker", self.stack.worker), ("worker", self.stack.worker), ("beat", self.beat)]
+            )
+            self.killed[name] += 1
+            program.kill()
+            program.start()
             self.over.wait(chance.uniform(2, 5))
-
-    def kill_worker(self) -> None:
-        self.killed["worker"] += 1
-        self.stack.worker.kill()
-        self.stack.worker.start()
 
     def kill_backend(self, chance: Random) -> None:
         """One that serves somebody; PostgreSQL then ends all others and recovers."""
@@ -152,17 +161,40 @@ class Crash:
         wait_until(none_is_running, "the sweep has ended every turn", LONGEST_AWAY_SECONDS)
         self.stripe.faults()
         for person in self.people:
+            person.end_subscriptions()
+        for person in self.people:
             for session in person.paid:
                 wait_until(
                     lambda person=person, session=session: person.come_back(session),  # type: ignore[misc]
                     "the return page answers",
                 )
 
+    def hold_against_stripe(self, account: Account) -> None:
+        """What no webhook told is found by the nightly comparison; a second one finds nothing."""
+        for _ in range(2):
+            before = Discrepancy.objects.count()
+            run = reconciliation.reconcile()
+            account.note(run.error, "", "the comparison with Stripe's books")
+        account.note(Discrepancy.objects.count(), before, "discrepancies that a comparison left")
+        of_theirs = Discrepancy.objects.filter(order__user__in=self.users, mended=False)
+        account.note([str(one.says) for one in of_theirs], [], "discrepancies that were not mended")
+
+    def expire(self, account: Account) -> None:
+        """Book what is over by now, as beat has it done each minute."""
+        ended = Lot.objects.filter(account__user__in=self.users, expires_at__lte=Now())
+        over = list(ended.values_list("pk", flat=True))
+        ledger.expire_everywhere()
+        left = Lot.objects.filter(pk__in=over, remaining__gt=0)
+        account.note(list(left), [], "lots whose time is over")
+
     def count(self, seconds: float) -> Account:
         account = Account(killed=self.killed, seconds=seconds)
+        self.hold_against_stripe(account)
+        self.expire(account)
         for person in self.people:
             account.tried += person.tried
             account.add(person)
+        account.note(self.beat.running, True, "beat runs")
         report = audit.prove(RULES)
         account.wrong += [str(row) for rows in report.broken.values() for row in rows]
         return account

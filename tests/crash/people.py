@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from accounts.models import ApiKey, User
 from billing import ledger
-from billing.models import Pack
+from billing.models import Pack, Plan
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.conftest import PLAIN, signed_in
 from tests.servers import wait_until
@@ -37,6 +37,7 @@ class Person:
     """Somebody who keeps at it whatever dies, and remembers what they were told."""
 
     user: User
+    operator: User
     sites: list[str]
     stripe: DemoStripe
     chance: Random
@@ -44,20 +45,24 @@ class Person:
     tried: Counter[str] = field(default_factory=Counter)
     told: dict[str, set[Decimal]] = field(default_factory=dict)
     paid: dict[str, str] = field(default_factory=dict)
+    subscriptions: set[str] = field(default_factory=set)
     granted: int = 0
 
     def __post_init__(self) -> None:
         key = {"Authorization": f"Bearer {ApiKey.issue(user=self.user, name='crash')[1]}"}
         self.program = httpx.Client(headers=key, timeout=3, verify=PLAIN)
         self.browser = httpx.Client(timeout=10, verify=PLAIN, **signed_in(self.user))
+        self.desk = httpx.Client(timeout=10, verify=PLAIN, **signed_in(self.operator))
         self.pack = Pack.objects.get(name="Starter")
+        self.plan = Plan.objects.get(name="Plus")
         self.had = ledger.wallet_of(self.user).balance
 
     def live(self) -> None:
         """Do one thing after the other until it is `over`."""
         doings = [self.ask, self.ask, self.ask_in_vain, self.stop, self.leave, self.ask_thrice, self.buy]
+        money = [self.be_given, self.be_refunded, self.subscribe]
         while not self.over.is_set():
-            self.chance.choice([*doings, self.be_given])()
+            self.chance.choice([*doings, *money])()
 
     # --- Chatting
 
@@ -144,11 +149,59 @@ class Person:
         answer = self.browser.get(f"{site}/billing/return/", params={"session_id": session})
         return answer.status_code == 200
 
+    def subscribe(self) -> None:
+        """To a plan that Stripe renews by itself; who has one stays with it."""
+        self.tried["visits to subscribe"] += 1
+        with suppress(httpx.TransportError):
+            answer = self.browser.post(f"{self.site()}/billing/subscribe/", data={"plan": self.plan.pk})
+            if answer.status_code == 303:
+                page = answer.headers["location"]
+                session = page.rpartition("/")[2]
+                self.stripe.pay(page)
+                found = self.stripe.api("GET", f"/v1/checkout/sessions/{session}")
+                self.subscriptions.add(found["subscription"])
+
+    def end_subscriptions(self) -> None:
+        for subscription in self.subscriptions:
+            self.stripe.cancel(subscription)
+
+    def be_refunded(self) -> None:
+        """A part of some payment: from Stripe's dashboard, or on our page, whose form is sent until it says so."""
+        if not self.paid:
+            return
+        self.tried["refunds"] += 1
+        session = self.stripe.api("GET", f"/v1/checkout/sessions/{self.chance.choice(sorted(self.paid))}")
+        payment, cents = session["payment_intent"], self.chance.choice([1, 99, 100, 250])
+        if cents > self.pack.price_cents - sum(refund["amount"] for refund in self.refunds_of(payment)):
+            return
+        if self.chance.random() < 0.5:
+            self.stripe.refund(payment, amount=cents)
+            return
+        form = {
+            "amount": str(Decimal(cents) / 100),
+            "confirmed": str(cents),
+            "reason": "for a test",
+            "key": str(uuid.uuid4()),
+        }
+        page = f"/admin/billing/order/{session['metadata']['order']}/refund/"
+        for _ in range(5):
+            with suppress(httpx.TransportError):
+                if self.desk.post(self.site() + page, data=form).status_code == 302:
+                    return
+            self.over.wait(self.chance.uniform(0.05, 0.5))
+
+    def refunds_of(self, payment: str) -> list[dict[str, Any]]:
+        """As Stripe has them."""
+        found = self.stripe.api("GET", f"/v1/refunds?payment_intent={payment}&limit=100")
+        return list(found["data"])
+
     def be_given(self) -> None:
         """Promotional credits, some with an end; the operator presses the button until it has worked."""
         self.tried["gifts"] += 1
         amount, key = self.chance.randrange(1, 20_000_000), str(uuid.uuid4())
-        until = self.chance.choice([None, datetime.now(UTC) + timedelta(days=self.chance.randrange(1, 90))])
+        now = datetime.now(UTC)
+        soon, late = self.chance.randrange(1, 30), self.chance.randrange(1, 90)
+        until = self.chance.choice([None, now + timedelta(seconds=soon), now + timedelta(days=late)])
 
         def give() -> bool:
             try:
@@ -169,6 +222,24 @@ class Person:
     def close(self) -> None:
         self.program.close()
         self.browser.close()
+        self.desk.close()
+
+    @property
+    def refunded_cents(self) -> int:
+        """What Stripe gave back of the payments for packs."""
+        sessions = [self.stripe.api("GET", f"/v1/checkout/sessions/{session}") for session in self.paid]
+        return sum(
+            refund["amount"] for session in sessions for refund in self.refunds_of(session["payment_intent"])
+        )
+
+    @property
+    def periods(self) -> int:
+        """How many periods of their plans Stripe was paid for."""
+        paid = [
+            self.stripe.api("GET", f"/v1/invoices?subscription={subscription}&status=paid&limit=100")
+            for subscription in self.subscriptions
+        ]
+        return sum(len(invoices["data"]) for invoices in paid)
 
     def get(self, path: str, **params: Any) -> httpx.Response:
         return self.program.get(f"{self.site()}/api/v1/{path}", params=params)

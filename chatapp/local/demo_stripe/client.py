@@ -62,6 +62,10 @@ class DemoStripe:
         `expired_card`."""
         self._demo("PUT", "cards", {"off_session": outcome})
 
+    def periods_last(self, seconds: int) -> None:
+        """How long the periods of plans last that begin from now on, whatever their prices say; until `reset()`."""
+        self._demo("PUT", "periods", {"seconds": seconds})
+
     def refunds_become(self, status: str) -> None:
         """What refunds by card come out as: `succeeded`, `pending`, `failed` or `canceled`."""
         self._demo("PUT", "refunds", {"status": status})

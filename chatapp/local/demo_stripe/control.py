@@ -27,6 +27,7 @@ PUT  /demo/refunds                {"status": "pending"}: what refunds by card co
 POST /demo/payments/<pi>/dispute  {"amount": 100, "status": "needs_response" or "warning_needs_response",
                                   "reason": "fraudulent"}
 POST /demo/disputes/<dp>          {"status": "under_review", "won", "lost", "warning_closed", …}
+PUT  /demo/periods                {"seconds": 20}: how long the periods of plans last that begin now; {} ends it
 PUT  /demo/cards                  {"off_session": "authentication_required", "card_declined" or "expired_card"}: what
                                   payments meet while the buyer is away; {} ends it
 POST /demo/customers/<cus>/cards  {"default": true}: one more saved card

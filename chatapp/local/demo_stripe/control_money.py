@@ -64,6 +64,12 @@ def set_cards(shop: Shop, id: str, asked: Json) -> Json:
     return {}
 
 
+def set_periods(shop: Shop, id: str, asked: Json) -> Json:
+    seconds = _taken(asked, "seconds").get("seconds")
+    shop.period_seconds = None if seconds is None else int(seconds)
+    return {}
+
+
 def add_card(shop: Shop, id: str, asked: Json) -> Json:
     default = _taken(asked, "default").get("default", False)
     card = cards.add(shop, id)
@@ -121,6 +127,7 @@ CALLS: list[tuple[str, str, Act]] = [
     ("POST", "/demo/payments/{id}/dispute", dispute_payment),
     ("POST", "/demo/disputes/{id}", move_dispute),
     ("PUT", "/demo/cards", set_cards),
+    ("PUT", "/demo/periods", set_periods),
     ("POST", "/demo/customers/{id}/cards", add_card),
     ("POST", "/demo/subscriptions/{id}/renew", renew_subscription),
     ("POST", "/demo/subscriptions/{id}/cancel", cancel_subscription),

@@ -18,7 +18,8 @@ class Shop:
     """Each change is saved before it is told to anybody.
 
     `off_session` is what becomes of a payment that the buyer does not confirm in person: `succeeded`, or the code
-    with which the card is refused. `refund_status` is what a refund by card comes out as.
+    with which the card is refused. `refund_status` is what a refund by card comes out as. `period_seconds`, if set, is
+    how long the periods last that begin now, whatever their prices say.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Shop:
         self.bank_seconds = bank_seconds
         self.off_session = "succeeded"
         self.refund_status = "succeeded"
+        self.period_seconds: int | None = None
         self.file = file
         self.records = Records()
         self._announce = announce
@@ -49,8 +51,9 @@ class Shop:
             self._announce(event)
 
     def behave(self) -> None:
-        """Every card is good again."""
+        """Every card is good again, and a month a month."""
         self.off_session = self.refund_status = "succeeded"
+        self.period_seconds = None
 
     # --- Objects -----------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ def begin(shop: Shop, session: Json, items: list[Json], plan: Json) -> Json:
             price=item["price"],
             quantity=item["quantity"],
             start=start,
-            end=_period_end(item["price"], start, start),
+            end=_period_end(shop, item["price"], start, start),
         )
         for item in items
     ]
@@ -56,7 +56,9 @@ def renew(shop: Shop, id: str, *, outcome: str | None = None) -> Json:
     for item in subscription["items"]["data"]:
         start = item["current_period_end"]
         item["current_period_start"] = start
-        item["current_period_end"] = _period_end(item["price"], start, subscription["billing_cycle_anchor"])
+        item["current_period_end"] = _period_end(
+            shop, item["price"], start, subscription["billing_cycle_anchor"]
+        )
     invoice = _invoice(shop, subscription, "subscription_cycle", before=before)
     _collect(shop, subscription, invoice, outcome)
     _tell_of_update(shop, subscription, before)
@@ -117,7 +119,7 @@ def change(
         subscription["billing_cycle_anchor"] = now()
         for item in subscription["items"]["data"]:
             item["current_period_start"] = now()
-            item["current_period_end"] = _period_end(item["price"], now(), now())
+            item["current_period_end"] = _period_end(shop, item["price"], now(), now())
         if subscription["cancel_at_period_end"]:
             _cancel_at_period_end(subscription, True)
         invoice = _invoice(shop, subscription, "subscription_update")
@@ -179,7 +181,9 @@ def go_on(shop: Shop) -> None:
             _wait_for_the_end(shop, subscription)
 
 
-def _period_end(price: Json, start: int, anchor: int) -> int:
+def _period_end(shop: Shop, price: Json, start: int, anchor: int) -> int:
+    if shop.period_seconds is not None:
+        return start + shop.period_seconds
     recurring = price["recurring"]
     return end_of(start, recurring["interval"], recurring["interval_count"], anchor=anchor)
 
