@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +28,7 @@ from daphne.http_protocol import WebRequest  # noqa: E402
 from daphne.server import Server  # noqa: E402
 from twisted.internet import defer  # noqa: E402
 from twisted.web import http  # noqa: E402
+from twisted.web.http import Request  # noqa: E402
 
 from chatapp.bodies import BoundedFactory  # noqa: E402
 
@@ -63,6 +65,10 @@ class Tap:
 
     # The connection is gone: whoever waits is told so by Daphne.
     stopProducing = resumeProducing
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
 
     async def flows(self) -> bool:
         """Wait until the reader takes more; False if it has taken nothing for STUCK_SECONDS."""
@@ -119,6 +125,22 @@ class WebServer(Server):
         port.transport, port.factory = Connection, BoundedFactory(self)
         self._ports.append(port)
         super().listen_success(port)
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if isinstance(protocol, WebRequest):
+            # Named in chatapp.streaming.sse, which must not be imported yet.
+            scope["extensions"] = {"chatapp.write": partial(self._write, protocol)}
+        return super().create_application(protocol, scope)
+
+    def _write(self, request: WebRequest, piece: bytes) -> bool:
+        """Write a piece of a body that has begun, without a task that sends it; False, and nothing is written, if it
+        has not begun, or its reader is gone or does not keep up.
+        """
+        tap = request.producer
+        if not isinstance(tap, Tap) or not tap.is_open or request.finished or request.channel is None:
+            return False
+        Request.write(request, piece)
+        return True
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] != "http.response.body":

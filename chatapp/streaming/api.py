@@ -1,6 +1,7 @@
 """The turn endpoints: ask, follow, stop; and what was used."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -59,7 +60,7 @@ async def create_turn(request: HttpRequest, body: NewTurn) -> EventStream:
     user: User = request.auth  # type: ignore[attr-defined]
     source = limits.Source(api_key=request.api_key, network=client_network(request))  # type: ignore[attr-defined]
     turn = await open_and_start(user, _checked(body), source)
-    return EventStream(follow(turn, after=None))
+    return EventStream(request, partial(follow, turn, None))
 
 
 @router.get("turns/{uuid:turn_id}", response=TurnOut)
@@ -100,7 +101,7 @@ async def turn_events(
         raise invalid(after=NO_SUCH_EVENT)
     if turn.state != Turn.State.RUNNING and is_of_an_ending(last_event_id):
         return HttpResponse(status=204)
-    return EventStream(follow(turn, cursor))
+    return EventStream(request, partial(follow, turn, cursor))
 
 
 class StopOut(Schema):

@@ -1,7 +1,7 @@
 """What readers of a turn are told. Plain data that imports nothing of ours; amounts are strings of credits."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 from uuid import UUID
 
 
@@ -74,8 +74,7 @@ Event = Started | Thinking | Text | Done | Failed
 END = ".end"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Cursor:
+class Cursor(NamedTuple):
     """How far a reader is: characters of thinking and of text. Written "12.345", it is the id of each event.
 
     It means the same in every process and at any time after the end, because it counts what was said and not

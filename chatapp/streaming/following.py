@@ -16,6 +16,7 @@ from chatapp.streaming import journal, live, turns
 from chatapp.streaming.events import Cursor, Ending, Sent
 from chatapp.streaming.growing import GrowingAnswer
 from chatapp.streaming.notices import notices
+from chatapp.streaming.sse import Direct
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +28,13 @@ LOOK_SECONDS = 10
 RETRY_SECONDS = 1
 
 
-async def follow(turn: Turn, after: Cursor | None) -> AsyncGenerator[Sent | None, None]:
-    """Every event after `after` (None: from the start) to the one that ends the turn; None for spells of silence."""
+async def follow(
+    turn: Turn, after: Cursor | None, direct: Direct | None = None
+) -> AsyncGenerator[Sent | None, None]:
+    """Every event after `after` (None: from the start) to the one that ends the turn; None for spells of silence.
+
+    With `direct`, those that can be are written by it instead.
+    """
     answer: GrowingAnswer
     if turn.pk in live.here:
         answer = live.here[turn.pk]
@@ -37,7 +43,7 @@ async def follow(turn: Turn, after: Cursor | None) -> AsyncGenerator[Sent | None
     else:
         answer = GrowingAnswer(turns.started(turn))
         complete(answer, *await in_db(_as_saved, turn.pk))
-    async with aclosing(answer.follow(after)) as events:
+    async with aclosing(answer.follow(after, direct)) as events:
         async for sent in events:
             yield sent
 

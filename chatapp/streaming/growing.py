@@ -2,14 +2,15 @@
 
 A stream is a cursor over a growing text. A reader wakes, gets everything between its cursor and the end as one
 event, and sleeps; so a slow reader, a late one, another tab and one that came back are the same case, and nothing
-is ever queued for anybody.
+is ever queued for anybody. One who has everything need not even be woken, if what comes next can be written to their
+connection at once.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 
 from chatapp.streaming.events import END, Cursor, Ending, Sent, Started, Text, Thinking
-from chatapp.streaming.sse import KEEP_ALIVE_SECONDS
+from chatapp.streaming.sse import KEEP_ALIVE_SECONDS, Direct
 
 
 class GrowingText:
@@ -49,6 +50,35 @@ class GrowingText:
         return "".join(self._pieces)
 
 
+class Listener:
+    """A reader who has everything, and whose connection is written to as soon as there is more."""
+
+    def __init__(self, at: Cursor, direct: Direct) -> None:
+        self.at = at
+        self.direct = direct
+        self._loop = asyncio.get_running_loop()
+        self._told_at = self._loop.time()
+        self._silence = self._loop.call_later(KEEP_ALIVE_SECONDS, self._look_at_silence)
+        self.done: asyncio.Future[bool] = self._loop.create_future()
+
+    def tell(self, at: Cursor, event: Text | Thinking) -> bool:
+        """Whether the connection took `event`, behind which the reader then is."""
+        if not self.direct(Sent(str(at), event)):
+            return False
+        self.at, self._told_at = at, self._loop.time()
+        return True
+
+    def leave(self) -> None:
+        self._silence.cancel()
+
+    def _look_at_silence(self) -> None:
+        left = self._told_at + KEEP_ALIVE_SECONDS - self._loop.time()
+        if left > 0:
+            self._silence = self._loop.call_later(left, self._look_at_silence)
+        else:
+            _resolve(self.done, False)
+
+
 class GrowingAnswer:
     """What was thought and said so far. Readers see what they were told of, which may be less than what is there."""
 
@@ -60,6 +90,7 @@ class GrowingAnswer:
         self.readers = 0
         self._told = Cursor()
         self._waiting: list[asyncio.Future[bool]] = []
+        self._listening: list[Listener] = []
 
     @property
     def cursor(self) -> Cursor:
@@ -71,6 +102,8 @@ class GrowingAnswer:
         until = until or self.cursor
         # What they know already stays told, whatever becomes of it where it is kept.
         self._told = Cursor(max(self._told.thinking, until.thinking), max(self._told.text, until.text))
+        for listener in self._listening:
+            self._tell(listener)
         if self._waiting:
             self._wake()
 
@@ -79,8 +112,13 @@ class GrowingAnswer:
         self.ending = ending
         self.tell()
 
-    async def follow(self, after: Cursor | None) -> AsyncGenerator[Sent | None, None]:
-        """Every event after `after` (None: from the start) to the end; None for each spell of silence."""
+    async def follow(
+        self, after: Cursor | None, direct: Direct | None = None
+    ) -> AsyncGenerator[Sent | None, None]:
+        """Every event after `after` (None: from the start) to the end; None for each spell of silence.
+
+        With `direct`, those that can be are written by it instead.
+        """
         self.readers += 1
         if self.readers == 1:
             self._is_read()
@@ -89,23 +127,49 @@ class GrowingAnswer:
                 yield Sent("0.0", self.started)
             at = after or Cursor()
             while True:
-                if self._told.thinking > at.thinking:
-                    thought = self.thinking.between(at.thinking, self._told.thinking)
-                    at = Cursor(at.thinking + len(thought), at.text)
-                    yield Sent(str(at), Thinking(thought))
-                elif self._told.text > at.text:
-                    said = self.text.between(at.text, self._told.text)
-                    at = Cursor(at.thinking, at.text + len(said))
-                    yield Sent(str(at), Text(said))
+                if (more := self._more(at)) is not None:
+                    at, event = more
+                    yield Sent(str(at), event)
                 elif self.ending is not None:
                     yield Sent(f"{self.cursor}{END}", self.ending)
                     return
+                elif direct is not None:
+                    listener = Listener(at, direct)
+                    if not await self._listen(listener):
+                        yield None
+                    at = listener.at
                 elif not await self._change():
                     yield None
         finally:
             self.readers -= 1
             if self.readers == 0:
                 self._is_left()
+
+    def _more(self, at: Cursor) -> tuple[Cursor, Text | Thinking] | None:
+        """The next event for a reader who is at `at`, and where they are behind it; None if they have everything."""
+        if self._told.thinking > at.thinking:
+            thought = self.thinking.between(at.thinking, self._told.thinking)
+            return Cursor(at.thinking + len(thought), at.text), Thinking(thought)
+        if self._told.text > at.text:
+            said = self.text.between(at.text, self._told.text)
+            return Cursor(at.thinking, at.text + len(said)), Text(said)
+        return None
+
+    async def _listen(self, listener: Listener) -> bool:
+        """Have `listener` told of everything, until it must be looked after; False after a spell of silence."""
+        self._listening.append(listener)
+        try:
+            return await listener.done
+        finally:
+            self._listening.remove(listener)
+            listener.leave()
+
+    def _tell(self, listener: Listener) -> None:
+        more = self._more(listener.at)
+        while more is not None and listener.tell(*more):
+            more = self._more(listener.at)
+        if more is not None or self.ending is not None:
+            _resolve(listener.done, True)
 
     async def _change(self) -> bool:
         """Wait for something new; False after a spell of silence."""

@@ -1,17 +1,22 @@
 """Events to bytes, and the response that streams them."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict
 from json.encoder import encode_basestring
 
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 
 from chatapp.streaming.events import Sent, Text, Thinking
 
 # A comment, without an empty line after it: some clients would take that for the end of an event.
 KEEP_ALIVE = b": keep-alive\n"
 KEEP_ALIVE_SECONDS = 15.0
+# Where our server (chatapp.serve) keeps, in the scope of a request, how to write to its connection at once.
+WRITE = "chatapp.write"
+
+Direct = Callable[[Sent], bool]
+"""Writes an event to a reader's connection at once; False, and nothing is written, if it takes no more just now."""
 
 
 def encode(sent: Sent) -> bytes:
@@ -29,9 +34,11 @@ def encode(sent: Sent) -> bytes:
 class EventStream(StreamingHttpResponse):
     """A response of Server-Sent Events that closes its source at once when the reader leaves."""
 
-    def __init__(self, events: AsyncGenerator[Sent | None, None]) -> None:
-        """`events` gives None for each KEEP_ALIVE_SECONDS of silence."""
-        self._body = _encoded(events)
+    def __init__(
+        self, request: HttpRequest, follow: Callable[[Direct | None], AsyncGenerator[Sent | None, None]]
+    ) -> None:
+        """`follow` gives None for each KEEP_ALIVE_SECONDS of silence, and may write by itself what comes later."""
+        self._body = _encoded(follow(_direct(request)))
         super().__init__(self._body, content_type="text/event-stream")
         self["Cache-Control"] = "no-cache, no-transform"
         self["X-Accel-Buffering"] = "no"
@@ -40,6 +47,12 @@ class EventStream(StreamingHttpResponse):
         # Django would wrap the source in a generator of its own and, when a reader leaves while it is inside
         # send(), close only that one: ours would wait for the garbage collector. Its handler closes this one.
         return self._body
+
+
+def _direct(request: HttpRequest) -> Direct | None:
+    """None if another server serves us, or a test."""
+    write = getattr(request, "scope", {}).get("extensions", {}).get(WRITE)
+    return None if write is None else lambda sent: write(encode(sent))
 
 
 async def _encoded(events: AsyncGenerator[Sent | None, None]) -> AsyncGenerator[bytes, None]:

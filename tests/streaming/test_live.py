@@ -196,3 +196,90 @@ def test_an_event_is_one_line_of_data_whatever_it_says(text: str) -> None:
 def test_an_id_that_is_none_of_ours_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="not the id"):
         Cursor.parse(written)
+
+
+# --- Written to at once
+
+
+class Wire:
+    """A reader's connection that takes events while it is `open`, and a task that sends it all others."""
+
+    def __init__(self, live: LiveTurn) -> None:
+        self.open = True
+        self.sent: list[Sent | None] = []
+        self.at_once: list[Sent] = []
+        self.was_silent = asyncio.Event()
+        self.sending = asyncio.create_task(self._send(live))
+
+    def direct(self, sent: Sent) -> bool:
+        if self.open:
+            self.at_once.append(sent)
+            self.sent.append(sent)
+        return self.open
+
+    async def _send(self, live: LiveTurn) -> None:
+        async with aclosing(live.follow(None, self.direct)) as events:
+            async for sent in events:
+                self.sent.append(sent)
+                if sent is None:
+                    self.was_silent.set()
+
+
+async def until_it_waits() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_who_has_everything_is_written_to_at_once(live: LiveTurn) -> None:
+    wire = Wire(live)
+    await until_it_waits()
+
+    live.think("Hm")
+    live.say("Hel")
+    live.say("lo")
+
+    assert [sent.event for sent in wire.at_once] == [Thinking("Hm"), Text("Hel"), Text("lo")]
+    live.end(DONE)
+    await wire.sending
+    assert [sent and sent.event.type for sent in wire.sent] == ["start", "thinking", "text", "text", "done"]
+
+
+async def test_a_connection_that_takes_no_more_gets_the_rest_in_its_own_time(live: LiveTurn) -> None:
+    wire = Wire(live)
+    await until_it_waits()
+    live.say("One ")
+    wire.open = False
+    live.say("two ")
+    live.say("three ")
+    await until_it_waits()
+    wire.open = True
+    live.say("four")
+    live.end(DONE)
+    await wire.sending
+
+    texts = [sent.event for sent in wire.sent if sent and isinstance(sent.event, Text)]
+    assert texts == [Text("One "), Text("two three "), Text("four")]
+    assert [sent.event for sent in wire.at_once] == [Text("One "), Text("four")]
+
+
+async def test_who_leaves_is_written_to_no_more(live: LiveTurn) -> None:
+    wire = Wire(live)
+    await until_it_waits()
+    wire.sending.cancel()
+    await asyncio.wait([wire.sending])
+
+    live.say("Nobody hears it")
+
+    assert wire.at_once == []
+    assert live.readers == 0
+
+
+async def test_silence_is_told_also_to_who_is_written_to_at_once(
+    live: LiveTurn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatapp.streaming.growing.KEEP_ALIVE_SECONDS", 0.01)
+    wire = Wire(live)
+    await wire.was_silent.wait()
+    await until_it_waits()
+    live.say("Hello")
+    assert wire.at_once[-1].event == Text("Hello")
