@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 from django.db import IntegrityError, connection, transaction
-from django.db.models.functions import Now
+from django.db.models import Model
 from django.utils.text import Truncator
 
 from accounts.models import User
@@ -28,7 +28,9 @@ from billing.credits import as_string
 from billing.errors import CreditsExpired, InsufficientCredits
 from billing.models import Account, LanguageModel, Price
 from billing.pricing import Usage
+from chatapp.conversations import rows
 from chatapp.conversations.models import Conversation, Message, Recap, Turn
+from chatapp.conversations.rows import FromNow
 from chatapp.failures import FAILURES
 from chatapp.problems import Problem, invalid, not_found
 from chatapp.streaming import guard, history, limits, prompts
@@ -177,10 +179,9 @@ def _opened(
     amount = _worst_case(prompt, max_tokens, prices)
     limits.take(source)
 
-    answer = Message(conversation=conversation, parent=question, role=Message.Role.ASSISTANT)
-    _keep(conversation, question, answer, model)
     ledger.hold(wallet=wallet, hold_id=ask.id, amount=amount)
-    turn = Turn.objects.create(
+    answer = Message(conversation=conversation, parent=question, role=Message.Role.ASSISTANT)
+    turn = Turn(
         id=ask.id,
         user=user,
         conversation=conversation,
@@ -194,6 +195,7 @@ def _opened(
         limited_by_balance=max_tokens < prompt.max_tokens,
         held=amount,
     )
+    _keep(conversation, question, answer, turn)
     guard.keep(finding, user=user, turn_id=turn.pk)
     cut = None if sent is whole else history.keep_cut(sent)
     return Opened(turn, Request(replace(prompt, max_tokens=max_tokens), sent, cut))
@@ -259,17 +261,19 @@ def _fallback_price(model: LanguageModel) -> Price | None:
     return Price.objects.select_related("model").in_force().filter(model=model.standby).first()
 
 
-def _keep(conversation: Conversation, question: Message, answer: Message, model: LanguageModel) -> None:
-    """Store the messages, and that their branch is the one shown. The answer's row may come after what points to it:
+def _keep(conversation: Conversation, question: Message, answer: Message, turn: Turn) -> None:
+    """Store the messages, that their branch is the one shown, and the turn. A row may come after what points to it:
     PostgreSQL looks at the end of the transaction.
     """
+    new: list[Model] = [message for message in (question, answer) if message._state.adding]
     if conversation._state.adding:
-        conversation.tip, conversation.model = answer, model
-        conversation.save(force_insert=True)
+        conversation.tip, conversation.model = answer, turn.model
+        rows.run(*map(rows.insert, [conversation, *new, turn]))
     else:
-        Conversation.objects.filter(pk=conversation.pk).update(tip=answer, model=model, updated_at=Now())
-    new = [message for message in (question, answer) if message._state.adding]
-    Message.objects.bulk_create(new)
+        shown = rows.update(
+            Conversation, conversation.pk, tip_id=answer.pk, model_id=turn.model_id, updated_at=FromNow()
+        )
+        rows.run(shown, *map(rows.insert, [*new, turn]))
 
 
 def _fallback(price: Price | None) -> Fallback | None:
@@ -421,6 +425,8 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
         _end(
             turn,
             state,
+            thinking=thinking,
+            text=text,
             retry_after=error.retry_after if error else None,
             first_token_ms=outcome.first_token_ms,
             provider=outcome.provider,
@@ -436,7 +442,6 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
             error_message=str(error)[:300] if error else "",
             **Turn.usage_columns(usage or Usage()),
         )
-        _keep_answer(turn, thinking=thinking, text=text)
     return ending_of(turn, wallet)
 
 
@@ -451,8 +456,7 @@ def interrupt(turn_id: uuid.UUID, *, thinking: str, text: str) -> Ending | None:
             return None
         turn = Turn.objects.get(pk=turn_id)
         ledger.settle(wallet=wallet, hold_id=turn_id, price=0)
-        _end(turn, Turn.State.INTERRUPTED, error_code="interrupted")
-        _keep_answer(turn, thinking=thinking, text=text)
+        _end(turn, Turn.State.INTERRUPTED, thinking=thinking, text=text, error_code="interrupted")
     return ending_of(turn, wallet)
 
 
@@ -507,14 +511,30 @@ def _runs(turn_id: uuid.UUID) -> bool:
         return cursor.fetchone() == (True,)
 
 
-def _end(turn: Turn, state: Turn.State, *, retry_after: float | None = None, **outcome: Any) -> None:
-    """Write into the row of a running turn, and into `turn`, how it ended."""
-    wait = None if retry_after is None else timedelta(seconds=retry_after)
-    retry_at = None if wait is None else Now() + wait
-    Turn.objects.running().filter(pk=turn.pk).update(
-        state=state, ended_at=Now(), retry_at=retry_at, **outcome
-    )
-    turn.state, turn.retry_wait = state, wait
+def _end(
+    turn: Turn,
+    state: Turn.State,
+    *,
+    thinking: str,
+    text: str,
+    retry_after: float | None = None,
+    **outcome: Any,
+) -> None:
+    """Write into the rows of a running turn, and into `turn`, how it ended.
+
+    The answer is stored if its conversation still stands: it may have been deleted meanwhile.
+    """
+    retry_at = None if retry_after is None else FromNow(retry_after)
+    statements = [
+        rows.update(Turn, turn.pk, state=state.value, ended_at=FromNow(), retry_at=retry_at, **outcome)
+    ]
+    if turn.assistant_message_id is not None:
+        statements.append(rows.update(Message, turn.assistant_message_id, text=text, thinking=thinking))
+    if turn.conversation_id is not None:
+        statements.append(rows.update(Conversation, turn.conversation_id, updated_at=FromNow()))
+    rows.run(*statements)
+    turn.state = state
+    turn.retry_wait = None if retry_after is None else timedelta(seconds=retry_after)
     for name, value in outcome.items():
         setattr(turn, name, value)
 
@@ -532,11 +552,3 @@ def _used(outcome: Outcome, sent: str, max_tokens: int) -> Usage | None:
 def tokens_in(text: str) -> int:
     """About how many tokens `text` is: four bytes of UTF-8 each, rounded up."""
     return math.ceil(len(text.encode()) / 4)
-
-
-def _keep_answer(turn: Turn, *, thinking: str, text: str) -> None:
-    """Store the answer, if its conversation still stands: it may have been deleted meanwhile."""
-    if turn.assistant_message_id is not None:
-        Message.objects.filter(pk=turn.assistant_message_id).update(text=text, thinking=thinking)
-    if turn.conversation_id is not None:
-        Conversation.objects.filter(pk=turn.conversation_id).update(updated_at=Now())
