@@ -71,8 +71,6 @@ def site(servers: Servers, *, quick: bool) -> Iterator[Site]:
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{upstream_port}",
             # The limits are checked as always, and never reached: few people do here what many do in life.
             "TURNS_PER_MINUTE": "1000",
-            # Every request upstream is one that the peer makes too.
-            "TITLE_MODEL": "off",
         }
     )
     upstream = programs.python("upstream", "benchmarks.upstream", "--port", str(upstream_port))

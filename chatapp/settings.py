@@ -380,8 +380,8 @@ OPENAI_BASE_URL = url(
 
 # Who sums up long conversations, paid by the house. "off", or a model without a price or a key: they are only cut.
 SUMMARY_MODEL = text("SUMMARY_MODEL", "claude-haiku-5-5")
-# Who names conversations, paid by the house likewise. "off": they are called by their first words.
-TITLE_MODEL = text("TITLE_MODEL", SUMMARY_MODEL)
+# Who names conversations, one small request for each, paid by the house. "off": they are called by their first words.
+TITLE_MODEL = text("TITLE_MODEL", "off")
 for name, model in (("SUMMARY_MODEL", SUMMARY_MODEL), ("TITLE_MODEL", TITLE_MODEL)):
     if not re.fullmatch(r"[\w.:/-]{1,80}", model):
         refuse(f"{name} must be a model's name as the provider writes it, such as claude-haiku-5-5, or off.")

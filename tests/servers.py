@@ -61,7 +61,6 @@ class Servers:
             # Many turns of few people, and short waits; what a limit does is tested with a limit of its own.
             "TURNS_PER_MINUTE": "10000",
             "TURNS_AT_ONCE": "1000",
-            "TITLE_MODEL": "off",  # a request more for each conversation
             "TURN_CONNECT_SECONDS": "2",
             "TURN_STALL_SECONDS": "3",
             "TURN_RECONNECT_SECONDS": "2",
