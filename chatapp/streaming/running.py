@@ -68,7 +68,7 @@ async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> 
         run = functools.partial(_run, turn=opened.turn, request=opened.request)
         upkeep.keep_up(live.start(turns.started(opened.turn), run))
         # It is one of those that are here now, and must not be counted twice until this task is looked at again.
-        _opening.discard(asyncio.current_task())  # type: ignore[arg-type]
+        _opening.discard(asyncio.current_task())
         log.info(
             "turn opened",
             turn=str(opened.turn.pk),
