@@ -42,7 +42,7 @@ hypothesis_settings.load_profile("chatapp")
 chromium_key = pytest.StashKey[str]()
 
 # Modules with a run of their own, which each process that tests would start anew. None needs a browser.
-AS_A_WHOLE = {"tests/local/test_run.py"}
+AS_A_WHOLE = {"tests/local/test_run.py", "tests/streaming/test_failover.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,8 +40,11 @@ class Servers:
         self._reaper = start_reaper(self.mark, remove=home)
         self.postgres = PostgresServer(home, mark=self.mark, port=postgres_port, durable=False)
         self.valkey = ValkeyServer(home, mark=self.mark, port=valkey_port)
+        machine = without_settings(os.environ)
+        # The tests start a hundred processes, each of which would compile all of Chatapp again.
+        machine.pop("PYTHONDONTWRITEBYTECODE", None)
         self.env = {
-            **without_settings(os.environ),
+            **machine,
             "CHATAPP_ENV_FILES": "",
             "DJANGO_SETTINGS_MODULE": "chatapp.settings",
             "SECRET_KEY": "the secret of the tests, which is none, but is long enough",

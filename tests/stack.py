@@ -13,7 +13,8 @@ What a test starts is stopped after it, and what it killed is running again for 
 import email
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -102,6 +103,16 @@ class Stack:
         self._of_this_test.append(worker)
         worker.start()
         return worker
+
+    @contextmanager
+    def lasting_web(self, env: Mapping[str, str]) -> Iterator[Web]:
+        """One more web process, with settings of its own, for the tests of a module that leave it running."""
+        web = self._web("web-lasting", env)
+        web.start()
+        try:
+            yield web
+        finally:
+            web.stop()
 
     def start_beat(self) -> Program:
         """The clock of the periodic tasks, until the end of this test."""

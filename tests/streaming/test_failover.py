@@ -153,15 +153,30 @@ def test_a_provider_that_says_how_long_is_left_alone_so_long() -> None:
 # --- The whole way ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def openai() -> Iterator[DemoOpenAI]:
+@pytest.fixture(scope="module")
+def _openai() -> Iterator[DemoOpenAI]:
     with DemoOpenAI() as running:
         yield running
 
 
+@pytest.fixture(scope="module")
+def _web(_running_stack: Stack, _openai: DemoOpenAI) -> Iterator[Web]:
+    env = {"OPENAI_API_KEY": "sk-openai", "OPENAI_BASE_URL": _openai.url}
+    with _running_stack.lasting_web(env) as web:
+        yield web
+
+
 @pytest.fixture
-def web(stack: Stack, openai: DemoOpenAI) -> Web:
-    return stack.start_web({"OPENAI_API_KEY": "sk-openai", "OPENAI_BASE_URL": openai.url})
+def openai(_openai: DemoOpenAI) -> DemoOpenAI:
+    """It has been asked nothing yet, and answers as usual."""
+    _openai.reply = Reply()
+    _openai.asked.clear()
+    return _openai
+
+
+@pytest.fixture
+def web(stack: Stack, _web: Web, openai: DemoOpenAI) -> Web:
+    return _web
 
 
 def test_an_answer_of_the_fallback_is_recorded_and_priced_as_its(
