@@ -21,6 +21,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from chatapp import logs, tracebacks
+from chatapp.postgres import Connection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -239,6 +240,7 @@ DATABASES: dict[str, dict[str, Any]] = {
                 "timeout": 4,
                 # Left to itself the pool waits twice as long after each failure, and after an outage as long again.
                 "reconnect_timeout": 2,
+                "connection_class": Connection,
             },
         },
         "CONN_HEALTH_CHECKS": True,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connection, connections
+from psycopg_pool import ConnectionPool
 
 from chatapp.db import at_once_in_db, in_db
 from tests.servers import wait_until
@@ -72,3 +73,18 @@ async def test_a_heartbeat_does_not_queue_behind_the_rest(committed_db: None) ->
     assert not any(task.done() for task in busy)
     may_end.set()
     await asyncio.gather(*busy)
+
+
+def test_a_connection_that_the_server_ended_is_not_used_again(committed_db: None) -> None:
+    """Nobody was using it, so nobody has noticed yet."""
+    options = dict(connection.settings_dict["OPTIONS"]["pool"]) | {"min_size": 1, "max_size": 1}
+    with ConnectionPool(
+        kwargs=connection.get_connection_params(), check=ConnectionPool.check_connection, **options
+    ) as pool:
+        with pool.connection() as used:
+            pid = used.info.backend_pid
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        with pool.connection() as another:
+            assert another.execute("SELECT 1").fetchone() == (1,)
+            assert another.info.backend_pid != pid

@@ -205,6 +205,11 @@ class Finding:
     text_sha256: str
 
 
+def refuses() -> bool:
+    """Whether what looks like an attempt is not sent."""
+    return bool(settings.PROMPT_GUARD == "refuse")
+
+
 def examine(user: User, turn_id: uuid.UUID, text: str) -> Finding | None:
     """What is to be kept of a message if the turn that it asks for is opened; None if it is like any other.
 
@@ -216,7 +221,7 @@ def examine(user: User, turn_id: uuid.UUID, text: str) -> Finding | None:
     if not rules:
         return None
     finding = Finding(rules, len(text), hashlib.sha256(text.encode()).hexdigest())
-    if settings.PROMPT_GUARD == "refuse":
+    if refuses():
         keep(finding, user=user, turn_id=turn_id)
         raise invalid(
             text="This message looks like an attempt to change the instructions that the model works by, and was not "

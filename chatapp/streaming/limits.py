@@ -7,7 +7,7 @@ thing before a turn is stored. Joining a turn that exists costs nothing.
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -30,8 +30,6 @@ class Source:
 
 ITSELF = Source()
 
-NOTHING_BEFORE = datetime.min.replace(tzinfo=UTC)
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -40,9 +38,8 @@ class Standing:
     turns: tuple[tuple[UUID, UUID | None, bool, datetime], ...]
     """(turn, conversation, whether it is running, when it was opened), the newest first."""
     now: datetime
-
-    def has(self, turn_id: UUID) -> bool:
-        return any(turn == turn_id for turn, *_ in self.turns)
+    id_is_taken: bool
+    """Whether there is a turn of the id that was asked for, whoever's and however old."""
 
     def runs_in(self, conversation_id: UUID) -> bool:
         """Whether an answer is being written in this conversation."""
@@ -66,18 +63,23 @@ class Standing:
 
 
 STANDING = """
-SELECT id, conversation_id, state = 'running', created_at, statement_timestamp() FROM conversations_turn
-WHERE user_id = %s AND (created_at > statement_timestamp() - %s * interval '1 second' OR state = 'running')
-ORDER BY created_at DESC
+SELECT statement_timestamp(), EXISTS (SELECT FROM conversations_turn WHERE id = %(turn)s), recent.*
+FROM (VALUES (1)) AS always LEFT JOIN (
+    SELECT id, conversation_id, state = 'running', created_at FROM conversations_turn
+    WHERE user_id = %(user)s
+        AND (created_at > statement_timestamp() - %(window)s * interval '1 second' OR state = 'running')
+) AS recent ON true
+ORDER BY recent.created_at DESC
 """
 
 
-def standing(user: User) -> Standing:
-    """In one query, since it is asked with every message."""
+def standing(user: User, turn_id: UUID) -> Standing:
+    """How somebody stands who asks for a turn of this id: in one query, since it is asked with every message."""
     with connection.cursor() as cursor:
-        cursor.execute(STANDING, [user.pk, WINDOW.total_seconds()])
+        cursor.execute(STANDING, {"turn": turn_id, "user": user.pk, "window": WINDOW.total_seconds()})
         found = cursor.fetchall()
-    return Standing(tuple(row[:4] for row in found), now=found[0][4] if found else NOTHING_BEFORE)
+    now, id_is_taken, *_ = found[0]
+    return Standing(tuple(row[2:] for row in found if row[2] is not None), now, id_is_taken)
 
 
 def take(source: Source) -> None:

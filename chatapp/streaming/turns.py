@@ -104,7 +104,8 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
     Problem 400 / 404 / 409 / 429, or InsufficientCredits: then nothing was stored but what the guard found, and no
     provider was called.
     """
-    if (joined := join(user, ask)) is not None:
+    # What is refused now may have been let through when it was sent first.
+    if guard.refuses() and (joined := join(user, ask)) is not None:
         return joined
     finding = guard.examine(user, ask.id, ask.text if ask.regenerate is None else "")
     try:
@@ -126,19 +127,16 @@ def _open(user: User, ask: Ask, source: limits.Source, finding: guard.Finding | 
     # Everything a person opens or closes waits here, so copies of one request come one by one, and what is available
     # below stays so, but for credits that expire.
     wallet = ledger.locked_wallet_of(user)
-    standing = limits.standing(user)
-    copy = join(user, ask) if standing.has(ask.id) else None
+    standing = limits.standing(user, ask.id)
+    copy = join(user, ask) if standing.id_is_taken else None
     return copy or _opened(user, ask, wallet, standing, source, finding)
 
 
 def join(user: User, ask: Ask) -> Opened | None:
     """The turn of this id, if there is one. Problem 404 if it is somebody else's, 409 if it asked for other things."""
-    # Most ids are new ones: that is found out first, and quickly.
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM conversations_turn WHERE id = %s", [ask.id])
-        if cursor.fetchone() is None:
-            return None
-    turn = Turn.objects.get(pk=ask.id)
+    turn = Turn.objects.filter(pk=ask.id).first()
+    if turn is None:
+        return None
     if turn.user_id != user.pk:
         raise not_found("turn")
     if turn.fingerprint != ask.fingerprint:
