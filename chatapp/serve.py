@@ -225,6 +225,7 @@ def serve(
     # What was imported stays for good: without this, each full collection walks all of it, and streams stand still.
     gc.collect()
     gc.freeze()
+    gc.enable()
     server = WebServer(
         application,
         endpoints=[f"fd:fileno={listener.detach()}"],
@@ -274,6 +275,7 @@ def main() -> None:
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
         refuse(f"cannot listen on {asked.host} port {asked.port}: {reason}.")
+    gc.disable()  # what imports make stays; `serve` collects once, when they are done
     load_provider()
     serve(listener, proxy_headers=asked.proxy_headers)
 

@@ -4,6 +4,7 @@ All in one process, because each further one would cost the start another two se
 """
 
 import argparse
+import gc
 import io
 import os
 import socket
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--ready", type=int, required=True, help="file descriptor to write to")
     parser.add_argument("--patience", type=float, required=True, help="seconds to wait for the database")
     asked = parser.parse_args()
+    gc.disable()  # what imports make stays; `serve` collects once, when they are done
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatapp.settings")
     django.setup()
     wait_for_database(os.environ["DATABASE_URL"], asked.patience)

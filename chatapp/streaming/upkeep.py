@@ -6,6 +6,7 @@ One loop of each per process, from its first turn on; while no turn is live they
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -15,6 +16,7 @@ from django.db.utils import DatabaseError, InterfaceError
 from chatapp.conversations.models import Turn
 from chatapp.db import at_once_in_db
 from chatapp.streaming import journal, live
+from chatapp.streaming.events import Cursor
 from chatapp.streaming.notices import notices
 
 log = structlog.get_logger(__name__)
@@ -30,10 +32,14 @@ LOOK_SECONDS = 0.3
 # After Valkey went away, it is asked again so often.
 RETRY_SECONDS = 1
 
+NOTHING = Cursor()
+
 _loops: dict[Callable[[], Awaitable[None]], asyncio.Task[None]] = {}
 _written: dict[UUID, journal.Written] = {}
 _grown: set[UUID] = set()
 _growth = asyncio.Event()
+# Whether the first words of an answer are among it, which wait for nothing.
+_first_words = asyncio.Event()
 # Whether readers wait for the journal. While it is away they have everything at once.
 _well = False
 
@@ -91,6 +97,7 @@ async def write() -> None:
         while True:
             await _growth.wait()
             _growth.clear()
+            _first_words.clear()
             turns = [_written[turn_id] for turn_id in _grown if turn_id in _written]
             _grown.clear()
             flushing = asyncio.ensure_future(journal.flush(turns))
@@ -115,7 +122,9 @@ async def write() -> None:
                         written.live.tell(written.cursor)
                     else:
                         _note_growth(written.live)
-                await asyncio.sleep(FLUSH_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FLUSH_SECONDS):
+                        await _first_words.wait()
     finally:
         _well = False
         _tell_all()
@@ -166,6 +175,8 @@ def _note_growth(turn: live.LiveTurn) -> None:
         turn.tell()
     _grown.add(turn.id)
     _growth.set()
+    if turn.id in _written and _written[turn.id].cursor == NOTHING:
+        _first_words.set()
 
 
 def _tell_all() -> None:

@@ -131,8 +131,8 @@ class Connection(asyncio.Protocol):
         httpx2.HTTPError if it breaks, or is silent for longer than `patience` seconds, now or within the body.
         """
         transport = self._transport
-        if transport is None:
-            raise httpx2.ConnectError("not connected")
+        if transport is None or transport.is_closing():
+            raise httpx2.ConnectError("closed at once")
         self._answered = self._loop.create_future()
         self._heard_at = self._loop.time()
         if patience is not None:
@@ -322,5 +322,6 @@ class Transport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectTimeout("no connection in time") from error
         except OSError as error:
             raise httpx2.ConnectError(type(error).__name__) from error
-        self._open.add(connection)
+        if connection.is_open:
+            self._open.add(connection)
         return connection
