@@ -37,7 +37,8 @@ def wallet_of(user: User) -> Account:
 def locked_wallet_of(user: User) -> Account:
     """The wallet, locked until the transaction ends: what comes after it cannot be overtaken.
 
-    What has expired in it is booked first, so what it has available can be spent.
+    What has expired in it is booked first, so what it has available can be spent. User.DoesNotExist if the person was
+    deleted meanwhile.
     """
     row = _locking_row(LOCK_OF_PERSON, {"user": user.pk})
     if row is None:
@@ -256,6 +257,8 @@ _house: dict[str, Account] = {}
 
 
 def _open_wallet(user: User) -> Account:
+    """The wallet of somebody who has none yet. User.DoesNotExist if they are being deleted: theirs is nobody's now."""
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
     Account.objects.bulk_create([Account(kind=Account.Kind.WALLET, user=user)], ignore_conflicts=True)
     wallet = Account.objects.select_for_update().get(user=user)
     welcome = to_microcredits(settings.SIGNUP_CREDITS)

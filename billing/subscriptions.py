@@ -260,7 +260,10 @@ def apply(news: News) -> Subscription | None:
     if not ours:
         return None
     # The wallet before anything that hangs on it, like everybody who takes both.
-    wallet = ledger.locked_wallet_of(user) if user else None
+    try:
+        wallet = ledger.locked_wallet_of(user) if user else None
+    except User.DoesNotExist:  # deleted while this waited
+        user = wallet = None
     subscription = _stored(news, user)
     if subscription and news.invoice and news.invoice.is_paid and news.invoice.subscription == now.id:
         _credit_period(subscription, wallet, news.invoice, news.as_of)

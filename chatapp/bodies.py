@@ -7,7 +7,10 @@ import asyncio
 from io import BytesIO
 from typing import Any
 
+import structlog
 from daphne.http_protocol import HTTPFactory, WebRequest
+
+log = structlog.get_logger(__name__)
 
 # So long after it was refused, a client may go on sending. Closed at once, its kernel might drop the answer unread.
 LINGER_SECONDS = 5.0
@@ -45,6 +48,8 @@ class BoundedRequest(WebRequest):
         super().connectionLost(reason)
 
     def _refuse(self) -> None:
+        stripe = self.requestHeaders.hasHeader("Stripe-Signature")
+        log.warning("body refused", more_than=self.server.largest_body, is_signed_like_stripes=stripe)
         self.requestHeaders.removeHeader(b"Expect")  # else it is told to go on
         self.content = BytesIO()
         self.channel.write(self.server.refusal)

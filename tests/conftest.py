@@ -125,6 +125,7 @@ def django_db_setup(
 def committed_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
+        connections.close_all()  # the test may have killed PostgreSQL under them
         set_made_up_turns_right()
         connections.close_all()
 

@@ -13,7 +13,7 @@ from tests.proxy import Proxy
 from tests.stack import Stack
 from tests.streaming.reading import TURNS, ask_until, follow, text_of
 
-LONG = "[[demo: tokens 4000]] [[demo: pace 100]] go on and on"
+LONG = "[[demo: tokens 16000]] [[demo: pace 100]] go on and on"
 READ = """
 turn => {
   window.read = { text: "", types: [], opened: 0 };

@@ -61,7 +61,7 @@ def test_a_conversation_is_named_after_its_first_answer_and_pages_show_it(
     page.keyboard.press("Enter")
 
     named = Conversation.objects.filter(user=alice, titled_by="model")
-    stack.wait_until(named.exists, "the worker has had it named")
+    stack.wait_until(named.exists, "the worker has had it named", 60)
     expect(page).to_have_title("Tides work · Chatapp")
     expect(page.get_by_role("link", name=re.compile("^Tides work"))).to_be_visible()
     turn = Turn.objects.get(user=alice)
