@@ -233,7 +233,12 @@ DATABASES: dict[str, dict[str, Any]] = {
         **_parsed,
         # The connections that one process may hold. A live turn holds none, so few serve many streams.
         "OPTIONS": {
+            # A host that is gone is noticed within a minute, also while nobody asks it anything.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
             **_parsed.get("OPTIONS", {}),  # such as sslmode, in the URL's query
+            "server_side_binding": False,  # chatapp.conversations.rows sends several statements at once
             "pool": {
                 "min_size": 1,
                 "max_size": int(number("DATABASE_POOL", "10", least=4)),

@@ -54,7 +54,11 @@ def update(model: type[models.Model], pk: Any, **changes: Any) -> Statement:
 
 
 def run(*statements: Statement) -> None:
-    """One after the other in the caller's transaction; IntegrityError and the like as from the ORM."""
+    """One after the other in the caller's transaction; IntegrityError and the like as from the ORM.
+
+    PostgreSQL takes several at once only in its simple protocol, in which the values are written into the text: psycopg
+    does that for Django unless `server_side_binding` is set.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             ";\n".join(statement.sql for statement in statements),

@@ -53,26 +53,19 @@ TURN_CHARGE = Rule(
 
 TURN_PRICE = Rule(
     "turn_price",
-    "A turn has the prices that were in force, for its model and its fallback, when it was opened, and was answered by"
-    " one of the two. A price that began less than ten minutes before may have been entered after it.",
+    "A turn has prices of its model and its fallback that had begun when it was opened, and was answered by one of the"
+    " two. Whether a later one had begun as well cannot be told: it may have been entered afterwards.",
     """
-    WITH price AS NOT MATERIALIZED (
-        SELECT id, model_id, effective_from,
-            lead(effective_from) OVER (PARTITION BY model_id ORDER BY effective_from) AS until
-        FROM billing_price
-    )
-    SELECT concat('turn ', t.id), concat('prices in force at ', t.created_at AT TIME ZONE 'UTC', ' for ', t.model_id,
-            ' and whoever answered'),
+    SELECT concat('turn ', t.id), concat('prices that had begun at ', t.created_at AT TIME ZONE 'UTC', ' for ',
+            t.model_id, ' and whoever answered'),
         concat('price ', own.id, ' of ', own.model_id, ', fallback ', COALESCE(other.id::text, 'none'),
             ' of ', COALESCE(other.model_id, 'none'), ', answered by ', COALESCE(t.served_by_id, 'nobody'))
     FROM conversations_turn t
-    LEFT JOIN price own ON own.id = t.price_id
-    LEFT JOIN price other ON other.id = t.fallback_price_id
+    LEFT JOIN billing_price own ON own.id = t.price_id
+    LEFT JOIN billing_price other ON other.id = t.fallback_price_id
     WHERE (
         own.model_id = t.model_id AND own.effective_from <= t.created_at
-        AND (own.until IS NULL OR own.until > t.created_at - interval '10 minutes')
-        AND (t.fallback_price_id IS NULL OR other.effective_from <= t.created_at
-            AND (other.until IS NULL OR other.until > t.created_at - interval '10 minutes'))
+        AND (t.fallback_price_id IS NULL OR other.effective_from <= t.created_at)
         AND (t.served_by_id IS NULL OR t.served_by_id = own.model_id
             OR COALESCE(t.served_by_id = other.model_id, false))
     ) IS NOT TRUE

@@ -9,8 +9,12 @@ connection at once.
 import asyncio
 from collections.abc import AsyncGenerator
 
+import structlog
+
 from chatapp.streaming.events import END, Cursor, Ending, Sent, Started, Text, Thinking
 from chatapp.streaming.sse import KEEP_ALIVE_SECONDS, Direct
+
+log = structlog.get_logger(__name__)
 
 
 class GrowingText:
@@ -63,7 +67,13 @@ class Listener:
 
     def tell(self, at: Cursor, event: Text | Thinking) -> bool:
         """Whether the connection took `event`, behind which the reader then is."""
-        if not self.direct(Sent(str(at), event)):
+        try:
+            taken = self.direct(Sent(str(at), event))
+        except Exception:
+            # It is this reader's trouble alone: their own task finds out what is wrong.
+            log.exception("a reader could not be written to")
+            taken = False
+        if not taken:
             return False
         self.at, self._told_at = at, self._loop.time()
         return True

@@ -1,6 +1,7 @@
 """HTTP to a provider, against a server that says byte for byte what it is told to."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from chatapp.streaming.providers import connections
 from chatapp.streaming.providers.connections import Take, Transport
+from chatapp.streaming.providers.wire import is_behind_a_proxy
 
 HEAD = b"HTTP/1.1 200 OK\r\nrequest-id: r1\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
@@ -110,11 +112,20 @@ def and_nothing_more(wire: bytes) -> Say:
         HEAD + b"content-length: 11\r\n\r\nhello world",
         CHUNKED + chunk(b"hello") + chunk(b" world") + LAST,
         drop_by_drop(CHUNKED + chunk(b"hello") + chunk(b" world") + LAST),
+        CHUNKED + chunk(b"hello world") + b"0\r\nconnection: close\r\ncontent-encoding: gzip\r\n\r\n",
         and_close(HEAD + b"\r\nhello world"),
         b"HTTP/1.1 103 Early Hints\r\n\r\n" + CHUNKED + chunk(b"hello world") + LAST,
         HEAD + b"connection: close\r\ncontent-length: 11\r\n\r\nhello world",
     ],
-    ids=["by length", "in chunks", "byte by byte", "until it closes", "after early hints", "the last one"],
+    ids=[
+        "by length",
+        "in chunks",
+        "byte by byte",
+        "with trailers",
+        "until it closes",
+        "after early hints",
+        "the last one",
+    ],
 )
 async def test_a_body_is_handed_over_whole(script: bytes | Say) -> None:
     server = Server(script)
@@ -135,12 +146,16 @@ async def test_a_body_is_handed_over_whole(script: bytes | Say) -> None:
         (and_nothing_more(b"\x00\xff garbage \r\n\r\n"), httpx2.RemoteProtocolError),
         (and_nothing_more(CHUNKED + b"zz\r\nhello\r\n"), httpx2.RemoteProtocolError),
         (and_nothing_more(HEAD + b"x: " + b"y" * 70_000), httpx2.RemoteProtocolError),
+        (
+            and_nothing_more(b"HTTP/1.1 101 Other\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n?"),
+            httpx2.HTTPError,
+        ),
         (and_nothing_more(b""), httpx2.ReadTimeout),
         (and_nothing_more(CHUNKED + chunk(b"hello")), httpx2.ReadTimeout),
     ],
     ids=[
         *("no answer", "cut in the headers", "cut in a chunked body", "cut in a body of known length"),
-        *("garbage", "a bad chunk", "endless headers", "silence", "silence in the body"),
+        *("garbage", "a bad chunk", "endless headers", "another protocol", "silence", "silence in the body"),
     ],
 )
 async def test_what_breaks_is_an_error_and_the_next_is_asked_anew(
@@ -166,9 +181,10 @@ async def test_a_connection_serves_one_after_the_other() -> None:
     "first",
     [
         CHUNKED + chunk(b"ok") + LAST + b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nunasked",
+        CHUNKED + chunk(b"ok") + LAST + b"HTTP/1.1 200 OK\r\nx: 1\r\ncontent-length: 5",
         HEAD + b"connection: close\r\ncontent-length: 2\r\n\r\nok",
     ],
-    ids=["that says more than it was asked", "that was the last one"],
+    ids=["that says more than it was asked", "that begins to", "that was the last one"],
 )
 async def test_a_connection_is_not_used_again(first: bytes) -> None:
     server = Server(first, HEAD + b"content-length: 5\r\n\r\nasked")
@@ -292,3 +308,73 @@ async def test_whoever_iterates_has_it_whole() -> None:
         url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
         assert (await client.post(url, content=b"question")).content == b"hello world"
     listener.close()
+
+
+async def test_who_closes_just_when_they_are_asked_again_is_asked_on_another_connection() -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    ok = HEAD + b"content-length: 2\r\n\r\nok"
+    server = Server(ok, hang_up, ok)
+    async with asking(server) as ask:
+        assert await ask() == (200, b"ok")
+        assert await ask() == (200, b"ok")
+    assert (server.connections, len(server.asked)) == (2, 3)
+
+
+async def test_a_connection_with_a_request_half_sent_is_not_used_again() -> None:
+    """Who answers early, a refusal say, has not read the rest; the next request would stand behind it."""
+    looked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno")
+        await looked.wait()
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+    transport = Transport(kept=2)
+    async with httpx2.AsyncClient(transport=transport) as client:
+        answer = await client.post(url, content=b"x" * 30_000_000)
+        assert (answer.status_code, answer.content) == (400, b"no")
+        assert not any(transport._idle.values())
+        looked.set()
+    listener.close()
+
+
+async def test_another_address_is_tried_when_the_first_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(HEAD + b"content-length: 2\r\n\r\nok")
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+
+    async def two_addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+        stream = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        # The first is of those that RFC 5737 keeps for documentation: nobody answers there.
+        return [(*stream, ("192.0.2.1", port)), (*stream, ("127.0.0.1", port))]
+
+    monkeypatch.setattr(connections, "addresses_of", two_addresses)
+    async with httpx2.AsyncClient(transport=Transport(kept=2), timeout=5) as client:
+        assert (await client.post(f"http://claude.test:{port}/", content=b"question")).content == b"ok"
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "behind"),
+    [
+        ({}, False),
+        ({"https_proxy": "http://proxy:3128"}, True),
+        ({"all_proxy": "http://proxy:3128"}, True),
+        ({"http_proxy": "http://proxy:3128"}, False),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "anthropic.com"}, False),
+    ],
+)
+def test_a_proxy_of_the_environment_counts(
+    environment: dict[str, str], behind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_behind_a_proxy("https://api.anthropic.com") == behind

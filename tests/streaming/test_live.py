@@ -283,3 +283,18 @@ async def test_silence_is_told_also_to_who_is_written_to_at_once(
     await until_it_waits()
     live.say("Hello")
     assert wire.at_once[-1].event == Text("Hello")
+
+
+async def test_an_error_in_writing_to_one_reader_is_nobody_elses(live: LiveTurn) -> None:
+    broken, whole = Wire(live), Wire(live)
+
+    def fail(_sent: Sent) -> bool:
+        raise RuntimeError("this connection is beyond repair")
+
+    await until_it_waits()
+    live._listening[0].direct = fail
+    live.say("Hello")
+    live.end(DONE)
+    await asyncio.gather(broken.sending, whole.sending)
+
+    assert [said([sent for sent in wire.sent if sent]) for wire in (broken, whole)] == ["Hello", "Hello"]

@@ -8,11 +8,13 @@ The rules are those of RFC 9112; what a proxy or HTTP/2 would need is not here.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import httptools
 import httpx2
+from aiohappyeyeballs import start_connection
 
 # Of a body that nobody takes yet, no more is read than this.
 UNTAKEN_BYTES: Final = 256 * 1024
@@ -21,6 +23,7 @@ WHOLE_BODY_BYTES: Final = 8 * 1024 * 1024
 HEAD_BYTES: Final = 64 * 1024
 # Providers close what is idle for longer; what they are just closing is not to be used.
 IDLE_SECONDS: Final = 30.0
+SECOND_ADDRESS_SECONDS: Final = 0.25
 
 Take = Callable[[bytes], None]
 Headers = list[tuple[bytes, bytes]]
@@ -99,6 +102,10 @@ class Body(httpx2.AsyncByteStream):
             self._connection.pause()
 
 
+class Unheard(httpx2.RemoteProtocolError):
+    """The connection was closed before anything was said on it: the request was not looked at, as far as is known."""
+
+
 class Connection(asyncio.Protocol):
     """One connection to a provider, and the exchange that is on it."""
 
@@ -117,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._ends_with_connection = False
         self._patience = 0.0
         self._heard_at = 0.0
+        self._has_heard = False
         self._silence: asyncio.TimerHandle | None = None
 
     # --- The asker's side
@@ -128,12 +136,14 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes, content: bytes, patience: float | None) -> tuple[int, Headers, Body]:
         """Send a request: the status and headers of its response, and the body to come.
 
-        httpx2.HTTPError if it breaks, or is silent for longer than `patience` seconds, now or within the body.
+        httpx2.HTTPError if it breaks, or is silent for longer than `patience` seconds, now or within the body; Unheard
+        if it broke before the server had said a word.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise httpx2.ConnectError("closed at once")
+            raise Unheard("closed at once")
         self._answered = self._loop.create_future()
+        self._has_heard = False
         self._heard_at = self._loop.time()
         if patience is not None:
             self._patience = patience
@@ -155,6 +165,7 @@ class Connection(asyncio.Protocol):
         """Read again, if it was paused."""
         if self.is_open and self._is_paused:
             self._is_paused = False
+            self._heard_at = self._loop.time()  # the silence was ours
             self._transport.resume_reading()  # type: ignore[union-attr]
 
     def abort(self) -> None:
@@ -169,9 +180,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
+        self._has_heard = True
+        if self._answered is None:
+            self._break(httpx2.RemoteProtocolError("a response that nobody asked for"))
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._break(httpx2.RemoteProtocolError(f"not HTTP: {type(error).__name__}"))
             return
         if self._answered is not None and not self._answered.done():
@@ -183,15 +198,19 @@ class Connection(asyncio.Protocol):
         self._pool.forget(self)
         if self._body is not None and self._ends_with_connection and exc is None:
             self._body.end()
-        self._break(httpx2.RemoteProtocolError("the connection was closed"))
+        how = httpx2.RemoteProtocolError if self._has_heard else Unheard
+        self._break(how("the connection was closed"))
 
     # --- What the parser calls
 
     def on_message_begin(self) -> None:
         self._headers = []
+        if self._answered is None:  # behind the end of the one that was asked for
+            self._break(httpx2.RemoteProtocolError("a response that nobody asked for"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
+        if self._body is None:  # else it is a trailer
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -213,7 +232,10 @@ class Connection(asyncio.Protocol):
         body, self._body = self._body, None
         if body is None:
             return
-        reusable = self._parser.should_keep_alive()
+        # Of a request that was answered early, the rest is still to be sent.
+        unsent = self._transport is None or self._transport.get_write_buffer_size() > 0
+        reusable = self._parser.should_keep_alive() and not unsent
+        self.go_on()
         self._rest()
         body.end()
         if reusable and self.is_open:
@@ -264,11 +286,21 @@ class Transport(httpx2.AsyncBaseTransport):
         url, timeout = request.url, request.extensions.get("timeout", {})
         port = url.port or (443 if url.scheme == "https" else 80)
         origin = (url.scheme, url.raw_host.decode("ascii"), port)
-        connection = self._warm(origin) or await self._connect(origin, timeout.get("connect"))
         lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), url.raw_path)]
         lines += [b"%s: %s" % header for header in request.headers.raw]
         head = b"\r\n".join([*lines, b"", b""])
-        status, headers, body = await connection.ask(head, await request.aread(), timeout.get("read"))
+        asked = (head, await request.aread(), timeout.get("read"))
+        try:
+            warm = self._warm(origin)
+            status, headers, body = await (warm or await self._connect(origin, timeout.get("connect"))).ask(
+                *asked
+            )
+        except Unheard:
+            if warm is None:
+                raise
+            # The provider closed it in the very moment in which it was used again.
+            connection = await self._connect(origin, timeout.get("connect"))
+            status, headers, body = await connection.ask(*asked)
         return httpx2.Response(
             status,
             headers=headers,
@@ -311,10 +343,14 @@ class Transport(httpx2.AsyncBaseTransport):
         tls = self._tls if scheme == "https" else None
         try:
             async with asyncio.timeout(patience):
-                _, connection = await asyncio.get_running_loop().create_connection(
+                loop = asyncio.get_running_loop()
+                # Several at once, if the first does not answer soon (RFC 8305).
+                opened = await start_connection(
+                    await addresses_of(host, port), happy_eyeballs_delay=SECOND_ADDRESS_SECONDS
+                )
+                _, connection = await loop.create_connection(
                     lambda: Connection(self, origin),
-                    host,
-                    port,
+                    sock=opened,
                     ssl=tls,
                     server_hostname=host if tls else None,
                 )
@@ -325,3 +361,8 @@ class Transport(httpx2.AsyncBaseTransport):
         if connection.is_open:
             self._open.add(connection)
         return connection
+
+
+async def addresses_of(host: str, port: int) -> list[Any]:
+    """Where a host may be reached, as `socket.getaddrinfo` tells it; OSError if nobody knows it."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

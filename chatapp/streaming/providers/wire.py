@@ -1,4 +1,4 @@
-"""What the providers' SDKs have in common: both speak through httpx2 over aiohttp, and break in the same ways."""
+"""What the providers' SDKs have in common: both speak through httpx2, and break in the same ways."""
 
 import re
 from typing import Any
@@ -33,9 +33,9 @@ def limits() -> httpx2.Limits:
 
 
 def is_behind_a_proxy(url: str) -> bool:
-    """Whether the environment (HTTPS_PROXY, NO_PROXY and so on) has a proxy for this address."""
+    """Whether the environment (HTTPS_PROXY, ALL_PROXY, NO_PROXY and so on) has a proxy for this address."""
     address = urlsplit(url)
-    return address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
+    return bool({address.scheme, "all"} & getproxies().keys()) and not proxy_bypass(address.hostname or "")
 
 
 def direct_client() -> httpx2.AsyncClient:
@@ -44,6 +44,7 @@ def direct_client() -> httpx2.AsyncClient:
         # What is packed would have to be unpacked, piece by piece.
         headers={"Accept-Encoding": "identity"},
         transport=Transport(kept=IDLE_CONNECTIONS),
+        follow_redirects=True,
     )
 
 

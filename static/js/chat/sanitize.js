@@ -42,6 +42,8 @@ export function sanitize(html) {
     ALLOW_ARIA_ATTR: false,
     ALLOW_DATA_ATTR: false,
     ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,
+    // Else their values are held against it, too.
+    ADD_URI_SAFE_ATTR: ["align", "start"],
     RETURN_DOM_FRAGMENT: true,
   });
 }
