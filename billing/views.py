@@ -14,11 +14,11 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
-from billing import fulfilment, ledger, statement_page, stripe_gateway, subscriptions, webhooks
+from billing import fulfilment, ledger, statement_page, stripe_gateway, subscriptions, topups, webhooks
 from billing.checkout import open_checkout
 from billing.errors import EventRejected, PaymentUnavailable
 from billing.forms import CheckoutForm
-from billing.models import Order, PlanCheckout
+from billing.models import AutoTopUp, Order, PlanCheckout
 from billing.offering import on_offer
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,9 @@ def checkout_return(request: HttpRequest) -> HttpResponse:
             order = fulfilment.fulfil(session_id) or order
         except PaymentUnavailable:
             unconfirmed = True
-    context = {"order": order, "unconfirmed": unconfirmed}
+    topup = AutoTopUp.objects.running().filter(user=user).select_related("pack").first()
+    context = {"order": order, "unconfirmed": unconfirmed, "topup": topup}
+    context["topup_buys"] = topup and topups.what(topup)
     return render(request, "billing/return.html", context, status=503 if unconfirmed else 200)
 
 
