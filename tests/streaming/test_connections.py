@@ -225,7 +225,7 @@ async def test_an_error_of_whoever_takes_ends_the_call_and_comes_out_of_it() -> 
         with pytest.raises(LookupError, match="no more"):
             await ask(take)
         await server.client_left.wait()
-    assert taken == [b"one"]
+    assert len(taken) == 1
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._headers: Headers = []
         self._head_bytes = 0
         self._body: Body | None = None
+        self._pieces: list[bytes] = []
         self._ends_with_connection = False
         self._patience = 0.0
         self._heard_at = 0.0
@@ -186,7 +187,9 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+            self._deliver()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._deliver()
             self._break(httpx2.RemoteProtocolError(f"not HTTP: {type(error).__name__}"))
             return
         if self._answered is not None and not self._answered.done():
@@ -225,10 +228,10 @@ class Connection(asyncio.Protocol):
         self._answered.set_result((status, self._headers, self._body))
 
     def on_body(self, piece: bytes) -> None:
-        if self._body is not None:
-            self._body.feed(piece)
+        self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
+        self._deliver()
         body, self._body = self._body, None
         if body is None:
             return
@@ -244,6 +247,13 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     # --- Its own
+
+    def _deliver(self) -> None:
+        """Feed the body with what has come, as one, in however many chunks it was sent."""
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            if self._body is not None:
+                self._body.feed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def _rest(self) -> None:
         """Nothing is under way any more."""
