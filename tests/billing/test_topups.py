@@ -109,7 +109,7 @@ def test_who_comes_back_from_paying_is_told_that_it_is_on(saver: Saver) -> None:
     saver.stripe.idle()
     session = saver.user.orders.get().stripe_session
     page = saver.browser.get("/billing/return/", params={"session_id": session}).text
-    assert "Automatic top-up is on: below 200 credits, Starter for $5, up to $100 a month." in page
+    assert "Automatic top-up is on: below 200 credits, Starter for $5, up to $20 a month." in page
 
 
 def test_a_card_is_kept_only_by_who_asked_for_it(saver: Saver) -> None:

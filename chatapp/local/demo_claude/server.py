@@ -92,7 +92,10 @@ class Demo:
         except playback.BrokenOff:
             self.journal.move(entry, "faulted")
             response = web.Response()  # what was begun has been sent, or the connection is gone
-        except (asyncio.CancelledError, ConnectionError):
+        except ConnectionError:
+            self.journal.move(entry, "client_closed")
+            response = web.Response()  # for nobody
+        except asyncio.CancelledError:
             self.journal.move(entry, "client_closed")
             raise
         finally:
