@@ -20,7 +20,7 @@ from django.middleware.csrf import _get_new_csrf_string
 from django.test import Client
 from django.test.utils import override_settings, setup_databases, teardown_databases
 from hypothesis import settings as hypothesis_settings
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django.plugin import DjangoDbBlocker
 from stripe import HTTPClient
 from xdist.scheduler import LoadScopeScheduling
@@ -38,6 +38,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 # A busy machine is no failure.
 hypothesis_settings.register_profile("chatapp", deadline=None)
 hypothesis_settings.load_profile("chatapp")
+expect.set_options(timeout=30_000)
 
 chromium_key = pytest.StashKey[str]()
 

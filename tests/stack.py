@@ -79,6 +79,7 @@ class Stack:
         self._of_this_test: list[Program] = []
         self._read: dict[Path, int] = {}
         self._tracebacks_expected = False
+        self._restarted = False
 
     @property
     def url(self) -> str:
@@ -125,6 +126,7 @@ class Stack:
         """Start PostgreSQL or Valkey after a `kill()` and wait until it serves."""
         server.start()
         wait_until(server.ready, f"{server.name} serves again")
+        self._restarted = True
         if server is self.postgres:
             # The pool of this process has been waiting longer and longer between its attempts.
             connections.close_all()
@@ -180,6 +182,9 @@ class Stack:
             self.web.wait()
             _wait_for_answer(self.claude_process, f"{self.claude.url}/demo/requests")
             _wait_for_answer(self.stripe_process, f"{self.stripe_url}/healthz")
+        if self._restarted:
+            wait_until(self._have_found_them, "web and worker have found PostgreSQL and Valkey again", 60)
+            self._restarted = False
         self.claude.reset()
 
     def new_tracebacks(self) -> str:
@@ -195,6 +200,10 @@ class Stack:
             self._read[log] = len(content)
         expected, self._tracebacks_expected = self._tracebacks_expected, False
         return "" if expected else "\n".join(found)
+
+    def _have_found_them(self) -> bool:
+        answer = httpx.get(f"{self.url}/readyz", timeout=30)
+        return answer.is_success and all(answer.json().values())
 
     def stop(self) -> None:
         for program in self._all():

@@ -50,7 +50,7 @@ def test_sign_up_chat_run_dry_buy_and_chat_on(stack: Stack, page: Page) -> None:
         arg=len(first) + 40,
     )
     assert page.get_by_role("button", name="Stop").is_visible()
-    expect(answer.get_by_text(re.compile(r"credits"))).to_be_visible(timeout=15_000)
+    expect(answer.get_by_text(re.compile(r"credits"))).to_be_visible()
     turn = Turn.objects.get(user__email=email)
     assert turn.state == "completed"
     page.wait_for_function(

@@ -66,7 +66,7 @@ def name_conversation(turn_id: str) -> None:
 def record_missing_usage() -> None:
     """Record the turns that ended while the broker was away."""
     forgotten = Turn.objects.filter(usage_record=None, ended_at__lt=Now() - UNRECORDED_AFTER)
-    if recorded := _record(forgotten.order_by("ended_at")[:BATCH]):
+    while recorded := _record(forgotten.order_by("ended_at")[:BATCH]):
         log.info("usage recorded late", turns=recorded)
 
 

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from chatapp.conversations.models import Message
+from tests.browser import Pages
 from tests.conftest import SignIn
 from tests.proxy import Proxy
 from tests.stack import Stack
@@ -74,7 +75,7 @@ def test_an_event_source_comes_back_by_itself_and_stays_away_after_the_end(
 
 
 def test_a_page_goes_on_after_a_reload_beside_another_and_without_a_network(
-    stack: Stack, alice: User, page_of: Callable[..., Page]
+    stack: Stack, alice: User, pages: Pages, page_of: Callable[..., Page]
 ) -> None:
     page, other = page_of(alice), page_of(alice)
     page.goto("/chat/")
@@ -99,8 +100,10 @@ def test_a_page_goes_on_after_a_reload_beside_another_and_without_a_network(
 
     other.get_by_role("button", name="Stop").click()
     for one in (page, other):
-        expect(one.locator("article.answer[aria-busy]")).to_have_count(0, timeout=20_000)
+        expect(one.locator("article.answer[aria-busy]")).to_have_count(0)
     read = [words_of(one) for one in (page, other)]
     other.reload()
     wait_for_more(other, "")
     assert read == [words_of(other)] * 2
+    # A formula that came just before wanted its font just then.
+    pages.problems[:] = [problem for problem in pages.problems if "ERR_INTERNET_DISCONNECTED" not in problem]
