@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
+from billing import welcome
 from billing.away import each_by_itself
-from billing.credits import to_microcredits
 from billing.errors import CreditsExpired, HoldEnded, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, Order, Transfer
 
 
 def wallet_of(user: User) -> Account:
-    """A person's wallet. The first call opens it and gives `SIGNUP_CREDITS`, once."""
+    """A person's wallet. The first call opens it and gives the welcome credits, once per address."""
     try:
         return Account.objects.get(user=user)
     except Account.DoesNotExist:
@@ -261,14 +260,13 @@ def _open_wallet(user: User) -> Account:
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     Account.objects.bulk_create([Account(kind=Account.Kind.WALLET, user=user)], ignore_conflicts=True)
     wallet = Account.objects.select_for_update().get(user=user)
-    welcome = to_microcredits(settings.SIGNUP_CREDITS)
-    if welcome:
+    if given := welcome.credits_for(user):
         _post(
             key=f"signup:{user.pk}",
             kind=Transfer.Kind.SIGNUP,
             debit=house(Account.Kind.SIGNUP),
             credit=wallet,
-            amount=welcome,
+            amount=given,
         )
     return wallet
 

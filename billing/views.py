@@ -14,7 +14,16 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
-from billing import fulfilment, ledger, statement_page, stripe_gateway, subscriptions, topups, webhooks
+from billing import (
+    fulfilment,
+    ledger,
+    statement_page,
+    stripe_gateway,
+    subscriptions,
+    topups,
+    webhooks,
+    welcome,
+)
 from billing.checkout import open_checkout
 from billing.errors import EventRejected, PaymentUnavailable
 from billing.forms import CheckoutForm
@@ -143,6 +152,7 @@ def billing_page(request: HttpRequest, *, problem: str = "", status: int = 200) 
         "problem": problem,
         "cancelled": "cancelled" in request.GET,
         "can_buy": bool(settings.STRIPE_SECRET_KEY),
+        "welcomed_before": welcome.were_had_before(user, wallet),
         **on_offer(user),
         "waiting": _waiting(user),
         **shown,

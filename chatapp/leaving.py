@@ -5,6 +5,7 @@ from typing import Any, cast
 import structlog
 from allauth.account.decorators import reauthentication_required
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import logout
@@ -18,10 +19,18 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import User
 from billing import ledger, subscriptions
 from billing.errors import PaymentUnavailable
-from billing.models import Customer
+from billing.models import Account, Customer
 from chatapp.conversations.models import Conversation, Turn
 
 log = structlog.get_logger(__name__)
+
+
+class DebtLeft(Exception):
+    """Who owes credits repays them before they go: the debt would go with the account."""
+
+    def __init__(self, microcredits: int) -> None:
+        super().__init__(f"{microcredits} microcredits are owed")
+        self.microcredits = microcredits
 
 
 class LeavingForm(forms.Form):
@@ -55,22 +64,24 @@ def delete_account(request: HttpRequest) -> HttpResponse:
         return render(request, "settings/delete.html", {"on_record": True}, status=403)
     form = LeavingForm(request.POST or None, user=user)
     status = 200
-    if form.is_valid():
-        try:
+    try:
+        refuse_debt(ledger.wallet_of(user))
+        if form.is_valid():
             delete(user)
-        except PaymentUnavailable as error:
-            log.warning("account not deleted", user=str(user.pk), error=str(error))
-            form.add_error(
-                None,
-                "Your subscription could not be ended at Stripe now. Nothing was deleted: try again later.",
-            )
-            status = 503
-        else:
             logout(request)
             messages.success(
                 request, "Your account is deleted, and you are signed out. Thank you for having been here."
             )
             return redirect("home")
+    except DebtLeft as error:
+        owes = {"debt": error.microcredits, "can_buy": bool(settings.STRIPE_SECRET_KEY)}
+        return render(request, "settings/delete.html", owes, status=403)
+    except PaymentUnavailable as error:
+        log.warning("account not deleted", user=str(user.pk), error=str(error))
+        form.add_error(
+            None, "Your subscription could not be ended at Stripe now. Nothing was deleted: try again later."
+        )
+        status = 503
     context = {
         "form": form,
         "chats": Conversation.objects.of(user).count(),
@@ -85,17 +96,25 @@ def is_on_record(user: User) -> bool:
     return user.is_staff or LogEntry.objects.filter(user=user).exists()
 
 
+def refuse_debt(wallet: Account) -> None:
+    """DebtLeft if more was taken back than the wallet had."""
+    if wallet.available < 0:
+        raise DebtLeft(-wallet.available)
+
+
 def delete(user: User) -> None:
     """End the person's subscription, stop their answers, and delete them with all they wrote and all that signs in.
 
-    PaymentUnavailable if a subscription cannot be ended: then nothing was deleted. Wallet, transfers, orders and turns
-    stay as rows of nobody. An answer that is being written is stopped within a heartbeat, and settled on that wallet.
+    DebtLeft if they owe credits, and PaymentUnavailable if a subscription cannot be ended: then nothing was deleted.
+    Wallet, transfers, orders and turns stay as rows of nobody. An answer that is being written is stopped within a
+    heartbeat, and settled on that wallet.
     """
+    refuse_debt(ledger.wallet_of(user))
     for subscription in user.subscriptions.live():
         subscriptions.end_at_once(subscription)
     with transaction.atomic():
         # Whoever opens or closes a turn waits here: none comes to point at what is being deleted.
-        ledger.locked_wallet_of(user)
+        refuse_debt(ledger.locked_wallet_of(user))
         Turn.objects.of(user).running().update(stop_requested=True)
         Customer.objects.filter(user=user).update(email="")
         log.info("account deleted", user=str(user.pk))

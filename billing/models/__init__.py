@@ -1,7 +1,7 @@
 """What is counted, what it costs and how it is bought."""
 
 from billing.models.catalogue import LanguageModel, Price
-from billing.models.ledger import Account, Hold, Lot, LotUse, Transfer
+from billing.models.ledger import Account, Hold, Lot, LotUse, Transfer, WelcomedAddress
 from billing.models.notices import LowBalanceNotice, Mail
 from billing.models.plans import AutoTopUp, Customer, Plan, PlanCheckout, Subscription
 from billing.models.reconciliation import Discrepancy, Reconciliation
@@ -28,4 +28,5 @@ __all__ = [
     "StripeEvent",
     "Subscription",
     "Transfer",
+    "WelcomedAddress",
 ]

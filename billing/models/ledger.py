@@ -237,3 +237,12 @@ class LotUse(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount} of lot {self.lot_id}"
+
+
+class WelcomedAddress(models.Model):
+    """An e-mail address that had the welcome credits, as a keyed hash: all that stays of it when its account goes."""
+
+    hash = models.CharField(max_length=64, primary_key=True, editable=False)
+
+    def __str__(self) -> str:
+        return self.hash

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.models import INSTRUCTIONS_LENGTH, User
-from billing import ledger
+from billing import ledger, welcome
 from billing.api import models_offered
 from billing.credits import as_string
 from chatapp.conversations.api import Listing, MessagePage, conversations_page, messages_page
@@ -37,6 +37,7 @@ def chat(request: HttpRequest, conversation_id: UUID | None = None) -> HttpRespo
         "conversation": conversation,
         "bootstrap": bootstrap(user, conversation),
         "instructions_length": INSTRUCTIONS_LENGTH,
+        "welcomed_before": welcome.were_had_before(user, ledger.wallet_of(user)),
     }
     return render(request, "chat/chat.html", context)
 

@@ -1,22 +1,28 @@
 """/settings/delete/: a person deletes their account."""
 
 import uuid
+from importlib import import_module
 
+import pytest
+from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.test import Client
 
 from accounts.models import ApiKey, User
-from billing import ledger
-from billing.models import Customer, Transfer
+from billing import ledger, welcome
+from billing.models import Customer, Transfer, WelcomedAddress
 from chatapp.conversations.models import Conversation, Turn
+from chatapp.leaving import DebtLeft, delete
 from chatapp.streaming import turns
-from tests.accounts.conftest import PASSWORD, is_signed_in
+from tests.accounts.conftest import PASSWORD, NewVisitor, is_signed_in
 from tests.accounts.pages import read
 from tests.admin.desk import conversation, ended_turn
+from tests.billing.books import close_turn, open_turn, order, pay, take_back
 from tests.streaming.reading import new_id
 
 DELETE = "/settings/delete/"
 CREDIT = 1_000_000
+migration = import_module("billing.migrations.0023_welcomed_addresses")
 
 
 def leave(browser: Client, user: User) -> None:
@@ -52,6 +58,48 @@ def test_everything_goes_but_the_books(alices: Client, alice: User, charlie: Use
     assert "do not belong together" in read(
         alices.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
     )
+
+
+def test_a_debt_is_repaid_first(alices: Client, alice: User) -> None:
+    bought = order(alice, 50 * CREDIT)
+    pay(bought)
+    close_turn(open_turn(alice, 120 * CREDIT), 120 * CREDIT)
+    take_back(bought, 50 * CREDIT)
+    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
+
+    for answer in (alices.get(DELETE), alices.post(DELETE, {"email": alice.email})):
+        html = read(answer, status=403)
+        assert "You owe 20.00 credits" in html
+        assert "/settings/export/" in html
+    with pytest.raises(DebtLeft):
+        delete(alice)
+    pay(order(alice, 20 * CREDIT))
+    assert alices.post(DELETE, {"email": alice.email})["Location"] == "/"
+    assert not User.objects.filter(pk=alice.pk).exists()
+
+
+def test_an_address_is_welcomed_once(alice: User, charlie: User, new_visitor: NewVisitor) -> None:
+    assert ledger.wallet_of(alice).balance == ledger.wallet_of(charlie).balance == 100 * CREDIT
+    delete(alice)
+    assert alice.email not in str(WelcomedAddress.objects.values_list())
+    again = User.objects.create_user(alice.email.upper())
+    back, other = new_visitor(), new_visitor()
+    back.force_login(again)
+    other.force_login(charlie)
+
+    for page in ("/chat/", "/billing/"):
+        assert "had its welcome credits with an earlier account" in read(back.get(page))
+        assert "earlier account" not in read(other.get(page))
+    assert ledger.wallet_of(again).balance == 0
+    pay(order(again, CREDIT))
+    assert "earlier account" not in read(back.get("/billing/"))
+
+
+def test_who_was_here_before_addresses_were_remembered_has_been_welcomed(alice: User) -> None:
+    ledger.wallet_of(alice)
+    WelcomedAddress.objects.all().delete()
+    migration.enter(apps, None)
+    assert list(WelcomedAddress.objects.filter(pk=welcome.digest(alice.email)))
 
 
 def test_an_answer_that_is_being_written_is_stopped_and_settled(alices: Client, alice: User) -> None:
