@@ -7,8 +7,8 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import connection
 from django.db.models.expressions import DatabaseDefault
-from django.utils import timezone
 
 from billing import pricing
 from billing.credits import as_string
@@ -20,7 +20,7 @@ from billing.templatetags.credits import decimal_credits
 USD = [f"{kind}_usd" for kind in KINDS]
 TIER = ["tier_tokens", *(f"tier_{kind}_usd" for kind in KINDS)]
 LABELS = {field.name: field.verbose_name for field in Price._meta.fields}
-# What the clocks of two hosts, and the time to fill in a form, may differ by.
+# What takes so long to fill in begins at once when it is sent.
 LEEWAY = timedelta(minutes=5)
 # A price so many times the one in force, or so many times below it, is more often a slip than a decision.
 SUSPICIOUS = 10
@@ -48,13 +48,19 @@ class PriceForm(forms.ModelForm):
 
     def clean_effective_from(self) -> Any:
         begins = self.cleaned_data["effective_from"]
-        if begins is None:
-            return Price._meta.get_field("effective_from").get_default()
-        if begins < timezone.now() - LEEWAY:
+        # By the database's clock, which decides what is in force, and refuses what begins before.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT statement_timestamp()")
+            (now,) = cursor.fetchone()
+        if begins is not None and begins < now - LEEWAY:
             raise ValidationError(
                 "A price cannot begin in the past: what was answered then has been paid for."
             )
-        return begins
+        return (
+            Price._meta.get_field("effective_from").get_default()
+            if begins is None or begins < now
+            else begins
+        )
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -147,7 +147,8 @@ class Price(models.Model):
     """What a model's tokens cost from a date on: US$ per million, as the provider asks, and our markup.
 
     A turn keeps the row it was held at, so a new price is a new row. PostgreSQL refuses to change or delete a row
-    that has come into force (migration 0005_prices_in_use_are_fixed).
+    that has come into force (migration 0005_prices_in_use_are_fixed), and one that begins where another was in force
+    (0024_prices_leave_the_past).
     """
 
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="prices")

@@ -72,6 +72,9 @@ def test_a_row_begins_at_once_or_on_a_date(desk: Client, model: LanguageModel) -
     assert now == Price.objects.now_for(model.pk)
     assert later.effective_from == next_year
     assert now.markup == Decimal("1.2")
+    # Filled in for a moment that has gone by since.
+    assert desk.post(f"{LIST}add/", row(model, timezone.now() - timedelta(minutes=4))).status_code == 302
+    assert Price.objects.now_for(model.pk).effective_from > now.effective_from
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_a_row_that_lies_ahead_is_changed_and_deleted(desk: Client, model: Langu
 def test_a_row_in_force_or_past_is_only_read(
     used: bool, desk: Client, model: LanguageModel, alice: User
 ) -> None:
-    past, now = (price(model, timezone.now() - timedelta(days=days)) for days in (9, 1))
+    now, past = (price(model, timezone.now() - timedelta(days=days)) for days in (1, 9))
     if used:
         ended_turn(alice, model=model.pk)
     for fixed in (past, now):

@@ -4,6 +4,8 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
+
 from accounts.models import User
 from billing import pricing
 from billing.models import Price
@@ -19,7 +21,7 @@ def price_of(model: str, **changes: Any) -> Price:
     price = Price.objects.now_for(model)
     if changes:
         price.pk, price._state.adding = None, True
-        price.effective_from += timedelta(microseconds=1)
+        price.effective_from = timezone.now()
         for name, value in changes.items():
             setattr(price, name, value)
         price.save()

@@ -1,16 +1,18 @@
 """What PostgreSQL keeps of the price book: raw SQL, as an operator or a mistake of ours could send it, is refused."""
 
+import uuid
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
 from billing.models import LanguageModel, Price
 from billing.models.catalogue import KINDS, LEAST_MARKUP, MOST_FEE, MOST_MARKUP, MOST_USD
-from tests.billing.books import CREDIT, commit_would_follow, open_turn, refused, sql
+from tests.billing.books import CREDIT, at_once, commit_would_follow, open_turn, refused, sql
 
 IN_FORCE = "has come into force and is fixed: a new price is a new row"
 BEYOND_REASON = "prices_are_within_reason|a_tier_has_all_its_prices|numeric field overflow"
@@ -100,6 +102,62 @@ def test_what_comes_into_force_before_the_commit_is_not_changed(change: str, mod
     with refused(IN_FORCE):
         sql(f"{change} WHERE id = %s", soon.pk)
         sql("SELECT pg_sleep_until(%s)", soon.effective_from + timedelta(milliseconds=1))
+
+
+# --- What was in force stays ------------------------------------------------------------------------------
+
+INTO_THE_PAST = {
+    "INSERT": """
+        INSERT INTO billing_price (model_id, effective_from, input_usd, output_usd, cache_write_5m_usd,
+            cache_write_1h_usd, cache_read_usd, flat_fee, markup)
+        SELECT model_id, %s, input_usd, output_usd, cache_write_5m_usd, cache_write_1h_usd, cache_read_usd, flat_fee,
+            markup FROM billing_price WHERE id = %s
+    """,
+    "UPDATE": "UPDATE billing_price SET effective_from = %s WHERE id = %s",
+}
+
+
+@pytest.mark.parametrize("statement", INTO_THE_PAST)
+def test_no_price_takes_the_place_of_one_that_was_in_force(
+    statement: str, model: LanguageModel, ahead: Price
+) -> None:
+    first = row(model, begins_in=-timedelta(days=9))
+    second = row(model, begins_in=timedelta(seconds=-30))
+    for past in (first.effective_from + timedelta(seconds=1), second.effective_from - timedelta(minutes=1)):
+        with refused("cannot begin in the past, where another was in force"):
+            sql(INTO_THE_PAST[statement], past, ahead.pk)
+    sql(INTO_THE_PAST[statement], first.effective_from - timedelta(days=1), ahead.pk)
+    commit_would_follow()
+    assert Price.objects.now_for(model.pk) == second
+
+
+def test_a_price_that_has_begun_by_the_commit_is_refused(model: LanguageModel) -> None:
+    """Its transaction began long ago: turns have been held at the price before in the meantime."""
+    row(model, begins_in=-timedelta(days=9))
+    with refused("cannot begin in the past, where another was in force"):
+        late = row(model, begins_in=timedelta(seconds=-59.5))
+        sql("SELECT pg_sleep_until(%s)", late.effective_from + timedelta(seconds=60.001))
+        commit_would_follow()
+
+
+def test_who_enters_a_price_waits_for_who_entered_one_before(committed_db: None) -> None:
+    """Else neither would find a price in force, and the second would take the first one's place."""
+    id_ = f"model-{uuid.uuid4().hex}"
+    model = LanguageModel.objects.create(
+        id=id_, name="M", context_tokens=200_000, max_output_tokens=10_000, on_sale=False
+    )
+
+    def enter_a_later_one() -> None:
+        with transaction.atomic():
+            sql("SET LOCAL lock_timeout = '100ms'")
+            row(model, begins_in=-timedelta(days=8))
+
+    with transaction.atomic():
+        row(model, begins_in=-timedelta(days=9))
+        [meanwhile] = at_once([enter_a_later_one])
+    [afterwards] = at_once([enter_a_later_one])
+    assert "lock timeout" in str(meanwhile)
+    assert "cannot begin in the past" in str(afterwards)
 
 
 # --- Figures are within reason ---------------------------------------------------------------------------

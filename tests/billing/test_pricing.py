@@ -322,12 +322,12 @@ def test_the_price_in_force_is_the_newest_whose_day_has_come(model: LanguageMode
     with pytest.raises(Price.DoesNotExist):
         Price.objects.now_for("m")
     rows = []
-    for days in (10, 3, -3):
+    for days in (3, 10, -3):
         rows.append(price())
         rows[-1].model, rows[-1].effective_from = model, timezone.now() - timezone.timedelta(days=days)
         rows[-1].save()
-    assert Price.objects.now_for("m") == rows[1]
-    assert Price.objects.in_force().get(model="m") == rows[1]
+    assert Price.objects.now_for("m") == rows[0]
+    assert Price.objects.in_force().get(model="m") == rows[0]
 
 
 @pytest.mark.parametrize("field", ["input_usd", "output_usd", "cache_read_usd", "markup"])
