@@ -35,6 +35,7 @@ from billing.admin.reading import (
     uuid_in,
 )
 from chatapp.conversations.models import Turn
+from chatapp.conversations.stopping import ask_to_stop
 
 
 class NewPersonForm(UserCreationForm):
@@ -144,6 +145,10 @@ class PersonAdmin(UserAdmin, ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return request.user.is_active and request.user.is_superuser
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        ask_to_stop(Turn.objects.of(obj))
+        super().delete_model(request, obj)
 
     def has_adjust_credits_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return adjustments.allowed(request)

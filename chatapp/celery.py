@@ -15,8 +15,8 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "sweep-turns-left-behind": {
         "task": "chatapp.streaming.tasks.sweep",
-        "schedule": 10.0,
-        "options": {"expires": 10},
+        "schedule": 5.0,
+        "options": {"expires": 5},
     },
     "record-usage-the-broker-missed": {
         "task": "chatapp.streaming.tasks.record_missing_usage",

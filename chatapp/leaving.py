@@ -21,6 +21,7 @@ from billing import ledger, subscriptions
 from billing.errors import PaymentUnavailable
 from billing.models import Account, Customer
 from chatapp.conversations.models import Conversation, Turn
+from chatapp.conversations.stopping import ask_to_stop
 
 log = structlog.get_logger(__name__)
 
@@ -106,8 +107,8 @@ def delete(user: User) -> None:
     """End the person's subscription, stop their answers, and delete them with all they wrote and all that signs in.
 
     DebtLeft if they owe credits, and PaymentUnavailable if a subscription cannot be ended: then nothing was deleted.
-    Wallet, transfers, orders and turns stay as rows of nobody. An answer that is being written is stopped within a
-    heartbeat, and settled on that wallet.
+    Wallet, transfers, orders and turns stay as rows of nobody. An answer that is being written is stopped at once, and
+    settled on that wallet.
     """
     refuse_debt(ledger.wallet_of(user))
     for subscription in user.subscriptions.live():
@@ -115,7 +116,7 @@ def delete(user: User) -> None:
     with transaction.atomic():
         # Whoever opens or closes a turn waits here: none comes to point at what is being deleted.
         refuse_debt(ledger.locked_wallet_of(user))
-        Turn.objects.of(user).running().update(stop_requested=True)
+        ask_to_stop(Turn.objects.of(user))
         Customer.objects.filter(user=user).update(email="")
         log.info("account deleted", user=str(user.pk))
         user.delete()

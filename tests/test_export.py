@@ -1,6 +1,14 @@
 """/settings/export/: everything of one's own in a file, and nothing of others."""
 
+import json
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db.models import Q
+
 from accounts.models import ApiKey, User
+from billing.models import Transfer
+from chatapp import export
 from tests.admin.desk import ended_turn
 from tests.calling import visitor
 from tests.conftest import SignIn
@@ -45,6 +53,31 @@ def test_the_file_has_all_that_is_ones_own_and_nothing_of_others(
     assert [chat["title"] for chat in theirs["conversations"]] == ["Outside"]
     assert alice.email not in str(theirs)
     assert str(turn.pk) not in str(theirs)
+
+
+def test_a_long_life_is_read_piece_by_piece_and_told_whole(
+    committed_db: None, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "CONVERSATIONS_AT_ONCE", 2)
+    monkeypatch.setattr(export, "MOVEMENTS_AT_ONCE", 2)
+    titles = [f"chat {number}" for number in range(5)]
+    for title in titles:
+        said(conversation(alice, title), f"in {title}")
+    for _ in range(4):
+        ended_turn(alice)
+
+    async def whole() -> str:
+        return "".join([piece async for piece in export.as_json(alice)])
+
+    file = json.loads(async_to_sync(whole)())
+
+    assert [chat["title"] for chat in file["conversations"]] == titles
+    assert [[said["text"] for said in chat["messages"]] for chat in file["conversations"]] == [
+        [f"in {title}"] for title in titles
+    ]
+    made = Transfer.objects.filter(Q(debit__user=alice) | Q(credit__user=alice)).order_by("-pk")
+    assert [line["id"] for line in file["statement"]] == [transfer.pk for transfer in made]
+    assert len(file["statement"]) == 5
 
 
 def test_who_is_not_signed_in_gets_no_file(db: None) -> None:

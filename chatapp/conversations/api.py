@@ -21,6 +21,7 @@ from chatapp.conversations.shapes import (
     conversation_out,
     messages_out,
 )
+from chatapp.conversations.stopping import ask_to_stop
 from chatapp.problems import invalid, not_found
 
 router = Router(tags=["conversations"])
@@ -124,8 +125,8 @@ def delete_conversation(request: HttpRequest, conversation_id: UUID) -> Status[N
         # Whoever opens or closes a turn waits here: none comes to point at what is being deleted.
         ledger.locked_wallet_of(user)
         conversation = _own(user, conversation_id)
-        # Nobody will read the answer that is being written: whoever writes it hears so by its next heartbeat.
-        Turn.objects.running().filter(conversation=conversation).update(stop_requested=True)
+        # Nobody will read the answer that is being written.
+        ask_to_stop(Turn.objects.filter(conversation=conversation))
         conversation.delete()
     notify(user.pk, "conversation", conversation=str(conversation_id), deleted=True)
     return Status(204, None)

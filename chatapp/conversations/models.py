@@ -191,6 +191,11 @@ class Turn(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     heartbeat_at = models.DateTimeField(db_default=Now(), editable=False)
     stop_requested = models.BooleanField(default=False)
+    writer = models.UUIDField(
+        null=True,
+        editable=False,
+        help_text="The process that writes the answer, by the name it listens under",
+    )
 
     ended_at = models.DateTimeField(null=True)
     first_token_ms = models.PositiveIntegerField(null=True)

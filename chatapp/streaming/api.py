@@ -16,13 +16,13 @@ from accounts.models import User
 from billing.credits import as_string
 from chatapp.conversations.models import Message, Turn
 from chatapp.conversations.shapes import TurnOut, turn_out
+from chatapp.conversations.stopping import ask_to_stop
 from chatapp.db import in_db
 from chatapp.problems import Problem, invalid, not_found
 from chatapp.streaming import limits, live, turns
 from chatapp.streaming.described import STREAM
 from chatapp.streaming.events import Cursor, is_of_an_ending
 from chatapp.streaming.following import follow
-from chatapp.streaming.journal import ask_to_stop
 from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.running import open_and_start
 from chatapp.streaming.sse import EventStream
@@ -112,11 +112,10 @@ class StopOut(Schema):
 @router.post("turns/{uuid:turn_id}/stop", response={202: StopOut})
 async def stop_turn(request: HttpRequest, turn_id: UUID) -> Status[dict[str, Any]]:
     """Stop an answer, wherever it is being written. What was written so far is kept and charged."""
-    turn = await in_db(_ask_database_to_stop, request.auth, turn_id)  # type: ignore[attr-defined]
+    turn = await in_db(_turn_of, request.auth, turn_id)  # type: ignore[attr-defined]
     if turn_id in live.here:
         live.here[turn_id].leave("stopped")
-    elif turn.state == Turn.State.RUNNING:
-        await ask_to_stop(turn_id)
+    await in_db(ask_to_stop, Turn.objects.filter(pk=turn_id))
     return Status(202, {"id": str(turn_id), "state": turn.state})
 
 
@@ -196,13 +195,6 @@ def _is_beyond(turn: Turn, cursor: Cursor) -> bool:
         Length("thinking"), Length("text")
     )
     return any(cursor.thinking > thinking or cursor.text > text for thinking, text in lengths)
-
-
-def _ask_database_to_stop(user: User, turn_id: UUID) -> Turn:
-    turn = _turn_of(user, turn_id)
-    # Whoever runs it also hears it by its next heartbeat, should Valkey be away.
-    Turn.objects.running().filter(pk=turn_id).update(stop_requested=True)
-    return turn
 
 
 def _usage(user: User, begin: date, to: date, group: str) -> list[dict[str, Any]]:

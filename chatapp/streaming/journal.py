@@ -28,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 AWAY = (RedisError, OSError, TimeoutError)
 KEPT_SECONDS = 900
-STOPS = "chatapp:turns:stop"
 PARTS = ("thinking", "text")
 # What is said on a turn's channel.
 GROWN, ENDED = "grown", "ended"
@@ -73,6 +72,11 @@ def key(turn_id: UUID, part: str) -> str:
 
 def channel(turn_id: UUID) -> str:
     return f"chatapp:turn:{turn_id}"
+
+
+def writer_channel(process: UUID) -> str:
+    """Where nothing is said: that somebody listens is the sign that the process lives."""
+    return f"chatapp:writer:{process}"
 
 
 class Written:
@@ -151,6 +155,23 @@ async def tell_end(turn_id: UUID) -> None:
     await valkey().publish(channel(turn_id), ENDED)
 
 
+def alive(writers: set[UUID]) -> set[UUID]:
+    """Those of the processes whose connection to Valkey stands; all of them while Valkey is away.
+
+    It is seen to break at once when a process dies, and stands while one is merely slow, or paused.
+    """
+    if not writers:
+        return set()
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    try:
+        with client:
+            listeners = client.pubsub_numsub(*map(writer_channel, writers))
+    except AWAY as error:
+        log.warning("writers not known", error=type(error).__name__)
+        return writers
+    return {writer for writer, (_, count) in zip(writers, listeners, strict=True) if count}
+
+
 def rescue(turn_id: UUID) -> tuple[str, str]:
     """What a dead process had thought and said, as far as Valkey knows; empty when it knows nothing."""
     client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
@@ -173,11 +194,3 @@ def tell_swept(turn_id: UUID) -> None:
             client.publish(channel(turn_id), ENDED)
     except AWAY as error:
         log.warning("journal away", turn=str(turn_id), error=type(error).__name__)
-
-
-async def ask_to_stop(turn_id: UUID) -> None:
-    """Tell the process that runs the turn, whichever it is; the database has the request as well."""
-    try:
-        await valkey().publish(STOPS, str(turn_id))
-    except AWAY as error:
-        log.warning("stop not announced", turn=str(turn_id), error=type(error).__name__)

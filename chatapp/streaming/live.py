@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 
@@ -16,6 +16,9 @@ FIRST_READER_SECONDS = 5
 
 # What storing the answers of a process that ends may take; what is not stored by then is left to the sweep.
 CLOSING_SECONDS = 10
+
+# This process, among all that write answers.
+PROCESS = uuid4()
 
 Leaving = Literal["stopped", "abandoned", "interrupted"]
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 from celery import shared_task
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.notify import notify
@@ -21,7 +21,9 @@ from chatapp.streaming.models import UsageRecord
 
 log = structlog.get_logger(__name__)
 
-# Six heartbeats missed; with the sweep every ten seconds, a turn is found within a minute of the last one.
+# A heartbeat is late; whose connection to Valkey has broken as well has died.
+LATE_AFTER = timedelta(seconds=8)
+# Six heartbeats missed: dead, whatever else is known; found by the next sweep, within a minute of the last one.
 DEAD_AFTER = timedelta(seconds=30)
 # The worker was told at once of every turn that ended; what is still missing by then, it never heard of.
 UNRECORDED_AFTER = timedelta(minutes=1)
@@ -75,9 +77,12 @@ def record_missing_usage() -> None:
 def sweep() -> None:
     """End the turns of processes that died: what text is known is kept, the hold is released.
 
-    The database's clock decides who is dead, so hosts may disagree about the time.
+    The database's clock decides whose heartbeat is late, so hosts may disagree about the time.
     """
-    dead = Turn.objects.running().filter(heartbeat_at__lt=Now() - DEAD_AFTER)
+    late = Turn.objects.running().filter(heartbeat_at__lt=Now() - LATE_AFTER)
+    writers = {writer for writer in late.values_list("writer", flat=True) if writer is not None}
+    gone = writers - journal.alive(writers)
+    dead = late.filter(Q(heartbeat_at__lt=Now() - DEAD_AFTER) | Q(writer__in=gone))
     for turn_id, user_id, conversation_id in dead.values_list("pk", "user_id", "conversation_id")[:BATCH]:
         thinking, text = journal.rescue(turn_id)
         ending = turns.interrupt(turn_id, thinking=thinking, text=text)

@@ -36,7 +36,7 @@ from chatapp.problems import Problem, invalid, not_found
 from chatapp.streaming import guard, history, limits, prompts
 from chatapp.streaming.events import Balance, Done, Ending, Failed, Started
 from chatapp.streaming.history import History
-from chatapp.streaming.live import LiveTurn
+from chatapp.streaming.live import PROCESS, LiveTurn
 from chatapp.streaming.providers.base import (
     Accepted,
     Asked,
@@ -192,6 +192,7 @@ def _opened(
         max_tokens=max_tokens,
         limited_by_balance=max_tokens < prompt.max_tokens,
         held=amount,
+        writer=PROCESS,
     )
     _keep(conversation, question, answer, turn)
     guard.keep(finding, user=user, turn_id=turn.pk)

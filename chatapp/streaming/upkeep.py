@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
 from chatapp.conversations.models import Turn
+from chatapp.conversations.stopping import STOPS
 from chatapp.db import at_once_in_db
 from chatapp.streaming import journal, live
 from chatapp.streaming.events import Cursor
@@ -149,7 +150,7 @@ async def watch() -> None:
 
 
 async def listen() -> None:
-    """Stop turns that other processes were asked to stop."""
+    """Stop turns that other processes were asked to stop, and be seen to live meanwhile."""
     missed = True
 
     def heard(turn_id: str | None) -> None:
@@ -159,7 +160,8 @@ async def listen() -> None:
         else:
             _stop([UUID(turn_id)])
 
-    async with notices.of(journal.STOPS, heard):
+    own = journal.writer_channel(live.PROCESS)
+    async with notices.of(STOPS, heard), notices.of(own, lambda _nothing: None):
         while True:
             if live.here and (missed or notices.deaf):
                 missed = False

@@ -1,7 +1,7 @@
 """/settings/delete/: a person deletes their account."""
 
-import uuid
 from importlib import import_module
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -13,12 +13,13 @@ from billing import ledger, welcome
 from billing.models import Customer, Transfer, WelcomedAddress
 from chatapp.conversations.models import Conversation, Turn
 from chatapp.leaving import DebtLeft, delete
-from chatapp.streaming import turns
 from tests.accounts.conftest import PASSWORD, NewVisitor, is_signed_in
 from tests.accounts.pages import read
 from tests.admin.desk import conversation, ended_turn
 from tests.billing.books import close_turn, open_turn, order, pay, take_back
-from tests.streaming.reading import new_id
+from tests.conftest import SignIn
+from tests.stack import Stack
+from tests.streaming.reading import ask_until, hearing_of_stops, new_id, text_of
 
 DELETE = "/settings/delete/"
 CREDIT = 1_000_000
@@ -102,16 +103,26 @@ def test_who_was_here_before_addresses_were_remembered_has_been_welcomed(alice: 
     assert list(WelcomedAddress.objects.filter(pk=welcome.digest(alice.email)))
 
 
-def test_an_answer_that_is_being_written_is_stopped_and_settled(alices: Client, alice: User) -> None:
-    running = turns.open(alice, turns.Ask(id=uuid.uuid4(), text="go on")).turn
+def test_an_answer_that_is_being_written_is_stopped_at_once_and_settled(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
     wallet = ledger.wallet_of(alice)
-    assert wallet.held > 0
-    leave(alices, alice)
-    running.refresh_from_db()
-    assert running.stop_requested
-    assert turns.interrupt(running.pk, thinking="", text="so far") is not None
+
+    def once_it_speaks(seen: list[dict[str, Any]]) -> bool:
+        if len(text_of(seen)) > 20 and User.objects.filter(pk=alice.pk).exists():
+            with hearing_of_stops() as next_stop:
+                delete(User.objects.get(pk=alice.pk))
+                assert next_stop() == seen[0]["turn"]
+            stack.claude.wait_for("client_closed")
+        return False
+
+    events = ask_until(sign_in(alice), once_it_speaks, "[[demo: tokens 4000]] [[demo: pace 100]] go on")
+
+    turn = Turn.objects.get(pk=events[0]["turn"])
+    assert (turn.state, turn.user, turn.conversation) == ("stopped", None, None)
+    assert turn.charged > 0
     wallet.refresh_from_db()
-    assert (wallet.balance, wallet.held) == (100 * CREDIT, 0)
+    assert (wallet.user, wallet.balance, wallet.held) == (None, 100 * CREDIT - turn.charged, 0)
 
 
 def test_it_takes_the_password_and_the_address(alices: Client, alice: User, charlie: User) -> None:

@@ -23,7 +23,7 @@ from tests.conftest import SignIn
 from tests.conversations.talk import BEGAN, conversation, dialogue, said
 from tests.servers import wait_until
 from tests.stack import Stack
-from tests.streaming.reading import ask_until, follow, text_of
+from tests.streaming.reading import ask_until, follow, hearing_of_stops, text_of
 
 CONVERSATIONS = "conversations"
 
@@ -263,29 +263,30 @@ def test_a_conversation_of_thousands_of_messages_is_deleted(api: Caller, alice: 
     assert not Message.objects.filter(conversation=long.pk).exists()
 
 
-def test_an_answer_being_written_ends_and_is_paid_though_its_conversation_is_deleted(
+def test_an_answer_being_written_is_stopped_at_once_and_paid_when_its_conversation_is_deleted(
     stack: Stack, alice: User, sign_in: SignIn
 ) -> None:
-    client = sign_in(alice)
+    client, other = sign_in(alice), sign_in(alice, url=stack.start_web().url)
     deleted: list[int] = []
 
     def delete(seen: list[dict[str, Any]]) -> bool:
         if len(text_of(seen)) > 20 and not deleted:
-            deleted.append(client.delete(f"/api/v1/conversations/{seen[0]['conversation']}").status_code)
+            with hearing_of_stops() as next_stop:
+                address = f"/api/v1/conversations/{seen[0]['conversation']}"
+                deleted.append(other.delete(address).status_code)
+                assert next_stop() == seen[0]["turn"]
+            stack.claude.wait_for("client_closed")
         return False
 
-    events = ask_until(client, delete, "[[demo: tokens 120]] [[demo: pace 200]] go on")
+    events = ask_until(client, delete, "[[demo: tokens 4000]] [[demo: pace 100]] go on")
 
     assert deleted == [204]
-    # Its process is asked to stop, and may come to the end before it hears of that.
     turn = Turn.objects.get(pk=events[0]["turn"])
-    assert (events[-1]["type"], events[-1]["status"]) == ("done", turn.state)
-    assert turn.state in ("stopped", "completed")
+    assert (events[-1]["type"], events[-1]["status"]) == ("done", "stopped") == ("done", turn.state)
     assert turn.conversation is None
     assert turn.charged > 0
     wallet = ledger.wallet_of(alice)
     assert (wallet.balance, wallet.held) == (100_000_000 - turn.charged, 0)
-    assert turn.charged > 0
     assert follow(client, str(turn.pk))[-1]["charged"] == events[-1]["charged"]
 
 

@@ -22,3 +22,14 @@ test("an answer that was left alone is not called stopped", () => {
   assert.equal(ended({ status: "stopped", stop_reason: "stopped" }).state, "stopped");
   assert.equal(ended({}).state, "completed");
 });
+
+test("a broken connection is a silence that lasts until something is said", () => {
+  const live = new LiveTurn("t", "c", "sonnet", true);
+  live.take({ type: "text", text: "Hel" });
+  assert.ok(live.quiet < Infinity);
+  live.connection(false);
+  live.connection(true);
+  assert.equal(live.quiet, Infinity);
+  live.take({ type: "text", text: "lo" });
+  assert.ok(live.quiet < Infinity);
+});

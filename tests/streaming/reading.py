@@ -3,11 +3,16 @@
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import redis
+from django.conf import settings
 from httpx_sse import aconnect_sse, connect_sse
+
+from chatapp.conversations.stopping import STOPS
 
 TURNS = "/api/v1/turns"
 
@@ -75,6 +80,21 @@ def refusal(client: httpx.Client, **body: Any) -> tuple[int, dict[str, Any]]:
     response = client.post(TURNS, json=body)
     assert response.headers["content-type"] == "application/problem+json", response.text
     return response.status_code, response.json()
+
+
+@contextmanager
+def hearing_of_stops() -> Iterator[Callable[[], str]]:
+    """What gives the turn that is asked to stop next, as processes hear it that write answers."""
+    with redis.Redis.from_url(settings.REDIS_URL, decode_responses=True) as client, client.pubsub() as heard:
+        heard.subscribe(STOPS)
+        assert heard.get_message(timeout=20)["type"] == "subscribe"
+
+        def next_stop() -> str:
+            message = heard.get_message(timeout=20)
+            assert message is not None, "nobody was told to stop"
+            return str(message["data"])
+
+        yield next_stop
 
 
 def text_of(events: list[Event]) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -25,9 +25,9 @@ from billing import ledger
 from billing.models import Hold
 from chatapp.conversations.models import Message, Turn
 from chatapp.db import in_db
-from chatapp.streaming import journal
+from chatapp.streaming import journal, turns
 from chatapp.streaming.models import UsageRecord
-from chatapp.streaming.tasks import DEAD_AFTER, record_missing_usage, sweep
+from chatapp.streaming.tasks import DEAD_AFTER, LATE_AFTER, record_missing_usage, sweep
 from tests.billing.books import unguarded
 from tests.conftest import SignIn
 from tests.stack import Stack
@@ -45,10 +45,9 @@ def assert_books_balance() -> None:
     call_command("ledger_audit")
 
 
-def grow_old(turn: str) -> None:
-    """Let its last heartbeat lie further back than a living process's can."""
-    row = Turn.objects.get(pk=turn)
-    Turn.objects.filter(pk=turn).update(heartbeat_at=row.heartbeat_at - 2 * DEAD_AFTER)
+def grow_old(turn: str | UUID, by: timedelta) -> None:
+    """Let its last heartbeat lie so much further back."""
+    Turn.objects.filter(pk=turn).update(heartbeat_at=F("heartbeat_at") - by)
 
 
 def test_a_killed_web_process_charges_nothing_and_keeps_the_text(
@@ -69,7 +68,7 @@ def test_a_killed_web_process_charges_nothing_and_keeps_the_text(
     turn = seen[0]["turn"]
     assert Hold.objects.get(pk=turn).state == "pending"
 
-    grow_old(turn)
+    grow_old(turn, LATE_AFTER)
     sweep.delay()
     events = follow(client, turn)
     rest = follow(client, turn, after=seen[-1]["_id"])
@@ -84,14 +83,33 @@ def test_a_killed_web_process_charges_nothing_and_keeps_the_text(
     assert_books_balance()
 
 
-def test_a_turn_whose_process_lives_is_not_swept(stack: Stack, alice: User, sign_in: SignIn) -> None:
+def test_a_turn_whose_process_lives_is_not_swept(
+    stack: Stack, alice: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = sign_in(alice)
     turn = ask_until(client, has_text, SLOW)[0]["turn"]
     first = Turn.objects.get(pk=turn).heartbeat_at
     reading = client.stream("GET", f"/api/v1/turns/{turn}/events")
     with reading:
         stack.wait_until(lambda: Turn.objects.get(pk=turn).heartbeat_at > first, "a heartbeat")
+        # One that is late proves nothing while its process is seen in Valkey, or could not be.
+        for valkey in (settings.REDIS_URL, "redis://127.0.0.1:1/0"):
+            monkeypatch.setattr(settings, "REDIS_URL", valkey)
+            grow_old(turn, LATE_AFTER)
+            sweep()
+            assert Turn.objects.get(pk=turn).state == "running"
         client.post(f"/api/v1/turns/{turn}/stop")
+
+
+def test_who_has_no_heartbeat_for_long_is_dead_whatever_else_is_seen(alice: User) -> None:
+    turn = turns.open(alice, turns.Ask(id=uuid4(), text="hello")).turn
+    Turn.objects.filter(pk=turn.pk).update(writer=None)
+    grow_old(turn.pk, LATE_AFTER)
+    sweep()
+    assert Turn.objects.get(pk=turn.pk).state == "running"
+    grow_old(turn.pk, DEAD_AFTER)
+    sweep()
+    assert Turn.objects.get(pk=turn.pk).state == "interrupted"
 
 
 def test_a_client_that_leaves_at_once_leaves_no_hold_behind(stack: Stack, alice: User) -> None:

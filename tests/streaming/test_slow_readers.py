@@ -14,7 +14,7 @@ from chatapp.conversations.models import Turn
 from tests.billing.books import CREDIT, give
 from tests.conftest import SignIn
 from tests.stack import Stack
-from tests.streaming.reading import TURNS, new_id
+from tests.streaming.reading import TURNS, follow, new_id, text_of
 
 MODEL = "claude-fable-5-2"
 TOKENS = 128_000
@@ -45,7 +45,7 @@ def request(stack: Stack, cookies: str, csrf: str, turn: str) -> bytes:
     return head.encode() + body
 
 
-def test_a_reader_that_stops_reading_gets_the_rest_as_one(
+def test_a_reader_that_stops_reading_gets_the_rest_as_one_and_slows_nobody(
     stack: Stack, alice: User, sign_in: SignIn, long_answers: None
 ) -> None:
     give(alice, 1000 * CREDIT)
@@ -56,9 +56,8 @@ def test_a_reader_that_stops_reading_gets_the_rest_as_one(
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect((address.hostname, address.port))
         reader.sendall(request(stack, cookies, client.headers["X-CSRFToken"], turn))
-        stack.wait_until(
-            lambda: Turn.objects.filter(pk=turn, state="completed").exists(), "the answer is complete", 60
-        )
+        stack.wait_until(lambda: Turn.objects.filter(pk=turn).exists(), "the turn is open")
+        beside = follow(client, turn)
         received = b""
         reader.settimeout(60)
         while piece := reader.recv(65536):
@@ -70,7 +69,10 @@ def test_a_reader_that_stops_reading_gets_the_rest_as_one(
     texts = [json.loads(event)["text"] for event in events]
     answer = Turn.objects.select_related("assistant_message").get(pk=turn).assistant_message
     assert answer is not None
-    assert "".join(texts) == answer.text
+    assert "".join(texts) == answer.text == text_of(beside)
+    # Who reads beside it had all of it before, as it was said.
+    assert beside[-1]["status"] == "completed"
+    assert len(beside) > 2 * len(events)
     # No more was under way to it than the buffers take, and all the rest came as one event.
     largest = max((len(event.encode()) for event in events[:-1]), default=0)
     assert len(answer.text) - len(texts[-1]) <= BUFFERS + RECEIVED + 2 * largest

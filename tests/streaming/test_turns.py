@@ -250,6 +250,27 @@ def test_a_stopped_answer_is_kept_and_charged_for_what_was_sent(
     assert ledger.wallet_of(alice).available == 100_000_000 - row.charged
 
 
+def test_an_answer_is_stopped_before_the_provider_has_accepted_it(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    stack.claude.script("hang")
+
+    def stop(seen: list[dict[str, Any]]) -> bool:
+        if len(seen) == 1:
+            stack.claude.wait_for("waiting")
+            client.post(f"/api/v1/turns/{seen[0]['turn']}/stop")
+            stack.claude.wait_for("client_closed")
+        return False
+
+    events = ask_until(client, stop)
+
+    assert [event["type"] for event in events] == ["start", "done"]
+    assert (events[-1]["status"], events[-1]["charged"]) == ("stopped", "0.000000")
+    assert events[-1]["balance"] == {"available": "100.000000", "held": "0.000000"}
+    assert Turn.objects.get(pk=events[0]["turn"]).state == "stopped"
+
+
 def test_an_answer_is_stopped_from_another_process(stack: Stack, alice: User, sign_in: SignIn) -> None:
     client, other = sign_in(alice), sign_in(alice, url=stack.start_web().url)
 

@@ -15,7 +15,7 @@ import { part, piece } from "#chat/pieces.js";
 
 /** At most about ten paints a second: faster than anyone reads, slow enough to leave the page free. */
 const PAINT_MS = 100;
-/** A first word that takes longer than this deserves to be told about. */
+/** A word that takes longer than this deserves to be told about. */
 const PATIENCE_MS = 8_000;
 
 export class AnswerView {
@@ -31,6 +31,7 @@ export class AnswerView {
   #left = new AbortController();
   #paintedAt = -PAINT_MS;
   #paintTimer = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
+  #patienceTimer = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
 
   /**
    * @param {Message} message
@@ -61,6 +62,7 @@ export class AnswerView {
   leave() {
     this.#left.abort();
     clearTimeout(this.#paintTimer);
+    clearTimeout(this.#patienceTimer);
     this.#paintTimer = undefined;
     this.#live = null;
     this.element.removeAttribute("aria-busy");
@@ -83,7 +85,6 @@ export class AnswerView {
     live.addEventListener("connection", () => this.#showProgress(), { signal });
     this.element.setAttribute("aria-busy", "true");
     this.element.classList.add("growing");
-    setTimeout(() => this.#showProgress(), PATIENCE_MS);
     this.#paint();
   }
 
@@ -99,6 +100,8 @@ export class AnswerView {
     if (settled) this.#actions.announce(settled);
     this.#showThoughts();
     this.#showProgress();
+    clearTimeout(this.#patienceTimer);
+    this.#patienceTimer = setTimeout(() => this.#showProgress(), PATIENCE_MS);
   }
 
   #showEnded() {
@@ -144,7 +147,7 @@ export class AnswerView {
     else if (live && live.text === "" && live.thinking === "") {
       words = live.age < PATIENCE_MS ? "" : "Claude is taking its time…";
       blank = words === "";
-    }
+    } else if (live && live.quiet >= PATIENCE_MS) words = "Waiting for the rest of the answer…";
     waiting.hidden = words === "" && !blank;
     waiting.classList.toggle("blank", blank);
     if (waiting.textContent !== words) waiting.textContent = words;

@@ -24,6 +24,7 @@ export class LiveTurn extends EventTarget {
   firstWordMs = /** @type {number | null} */ (null);
   thoughtMs = /** @type {number | null} */ (null);
   #beganAt = performance.now();
+  #heardAt = this.#beganAt;
 
   /**
    * @param {string} id
@@ -48,8 +49,14 @@ export class LiveTurn extends EventTarget {
     return performance.now() - this.#beganAt;
   }
 
+  /** Milliseconds since it said anything; without end once its connection has broken, until it says more. */
+  get quiet() {
+    return performance.now() - this.#heardAt;
+  }
+
   /** @param {TurnEvent} event */
   take(event) {
+    this.#heardAt = performance.now();
     if (event.type === "start") {
       this.started = event;
       this.conversation = event.conversation;
@@ -75,6 +82,7 @@ export class LiveTurn extends EventTarget {
   connection(connected) {
     if (this.connected === connected) return;
     this.connected = connected;
+    if (!connected) this.#heardAt = -Infinity;
     this.#tell("connection");
   }
 
