@@ -9,6 +9,7 @@ trigger, and a statement that would break a rule is refused, whoever sends it.
 """
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ from billing import welcome
 from billing.away import each_by_itself
 from billing.errors import CreditsExpired, HoldEnded, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, Order, Transfer
+from billing.sql import Rows, Statement, run
 
 
 def wallet_of(user: User) -> Account:
@@ -39,14 +41,21 @@ def locked_wallet_of(user: User) -> Account:
     What has expired in it is booked first, so what it has available can be spent. User.DoesNotExist if the person was
     deleted meanwhile.
     """
-    row = _locking_row(LOCK_OF_PERSON, {"user": user.pk})
+    wallet, _ = lock_wallet_of(user)
+    return wallet
+
+
+def lock_wallet_of(user: User, *then: Statement[Any]) -> tuple[Account, list[Any]]:
+    """`locked_wallet_of`, and what `then` finds once the lock is there, in the same round trip."""
+    row, *found = _locking(Statement(LOCK_OF_PERSON, {"user": user.pk}, _one), then)
     if row is None:
-        return _open_wallet(user)
+        # There was nothing to lock, so what was found then may not be true any more.
+        return _open_wallet(user), run(*then) if then else []
     *fields, due = row
     wallet = Account.from_db(connection.alias, ACCOUNT_FIELDS, fields)
     if due:
         expire(wallet)
-    return wallet
+    return wallet, found
 
 
 def wallet_holding(hold_id: uuid.UUID) -> Account:
@@ -56,10 +65,16 @@ def wallet_holding(hold_id: uuid.UUID) -> Account:
 
 def locked_wallet_holding(hold_id: uuid.UUID) -> Account:
     """`wallet_holding`, locked until the transaction ends."""
-    row = _locking_row(LOCK_OF_HOLD, {"hold": hold_id})
+    wallet, _ = lock_wallet_holding(hold_id)
+    return wallet
+
+
+def lock_wallet_holding(hold_id: uuid.UUID, *then: Statement[Any]) -> tuple[Account, list[Any]]:
+    """`locked_wallet_holding`, and what `then` finds once the lock is there, in the same round trip."""
+    row, *found = _locking(Statement(LOCK_OF_HOLD, {"hold": hold_id}, _one), then)
     if row is None:
         raise Account.DoesNotExist(f"there is no hold {hold_id}")
-    return Account.from_db(connection.alias, ACCOUNT_FIELDS, row)
+    return Account.from_db(connection.alias, ACCOUNT_FIELDS, row), found
 
 
 def wallet_credited_with(order: Order) -> Account | None:
@@ -77,14 +92,15 @@ def _credited_with(order: Order) -> QuerySet[Account]:
     return Account.objects.filter(pk__in=bought.values("credit"))
 
 
-def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int) -> Hold:
-    """Set `amount` aside on a locked wallet, or raise InsufficientCredits.
+def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int, then: Iterable[Statement[None]] = ()) -> Hold:
+    """Set `amount` aside on a locked wallet, and run `then` in the same round trip; or raise InsufficientCredits.
 
     CreditsExpired if some expired since the wallet was locked: in a new transaction the rest can be held.
     """
     if amount > wallet.available:
         raise InsufficientCredits(available=wallet.available, needed=amount)
-    made = _row(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount})
+    holding = Statement(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount}, _one)
+    made, *_ = run(holding, *then)
     if made is None:
         expire(wallet)
         raise CreditsExpired(available=wallet.available, needed=amount)
@@ -106,17 +122,15 @@ def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
     What goes beyond the hold is the house's, booked as an overrun. A price of 0 releases the hold. A hold ends
     once: HoldEnded otherwise.
     """
-    ended = _row(
-        SETTLE,
-        {
-            "hold": hold_id,
-            "wallet": wallet.pk,
-            "balance": wallet.balance,
-            "price": price,
-            "usage": house(Account.Kind.USAGE).pk,
-            "overruns": house(Account.Kind.OVERRUNS).pk,
-        },
-    )
+    values = {
+        "hold": hold_id,
+        "wallet": wallet.pk,
+        "balance": wallet.balance,
+        "price": price,
+        "usage": house(Account.Kind.USAGE).pk,
+        "overruns": house(Account.Kind.OVERRUNS).pk,
+    }
+    [ended] = run(Statement(SETTLE, values, _one))
     if ended is None:
         raise HoldEnded(f"hold {hold_id} has ended before")
     held, charged = ended
@@ -271,17 +285,14 @@ def _open_wallet(user: User) -> Account:
     return wallet
 
 
-def _locking_row(statement: str, values: dict[str, Any]) -> Any:
+def _locking(lock: Statement[Any], then: tuple[Statement[Any], ...]) -> list[Any]:
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("a wallet is locked until a transaction ends: begin one")
-    return _row(statement, values)
+    return run(lock, *then)
 
 
-def _row(statement: str, values: dict[str, Any]) -> Any:
-    """The one row that the statement gives, or None."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchone()
+def _one(rows: Rows) -> Any:
+    return rows[0] if rows else None
 
 
 def _post(

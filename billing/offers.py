@@ -6,37 +6,35 @@ there is another version of one of them.
 
 from functools import lru_cache
 
-from django.db import connection
-
 from billing.models import Price
 from billing.models.catalogue import providers_with_a_key
+from billing.sql import Statement
 
-# A row's version is where it stands (ctid) and who wrote it (xmin): no change leaves both as they were.
+# A row's version is where it stands (ctid) and who wrote it (xmin): no change leaves both as they were. The time is
+# read when it is asked: a statement's own is that of the first one sent with it, which may have waited for a lock.
 NOW = """
 SELECT price.id, price.version, (model.ctid, model.xmin)::text, (fallback.ctid, fallback.xmin)::text
 FROM billing_languagemodel model
 LEFT JOIN billing_languagemodel fallback ON fallback.id = model.fallback_id
 CROSS JOIN LATERAL (
     SELECT id, (ctid, xmin)::text AS version FROM billing_price
-    WHERE model_id = model.id AND effective_from <= statement_timestamp()
+    WHERE model_id = model.id AND effective_from <= (SELECT clock_timestamp())
     ORDER BY effective_from DESC LIMIT 1
 ) price
 WHERE model.on_sale AND model.provider = ANY(%(providers)s)
-    AND (model.retires_on IS NULL OR model.retires_on > statement_timestamp())
+    AND (model.retires_on IS NULL OR model.retires_on > (SELECT clock_timestamp()))
     AND (%(model)s::text IS NULL OR model.id = %(model)s)
 ORDER BY model.position, model.id LIMIT 1
 """
 
 
-def price_of(model_id: str | None) -> Price | None:
+def price_of(model_id: str | None) -> Statement[Price | None]:
     """The price in force of a model on sale, with the model and its fallback, of which nothing may be changed.
 
     Without a `model_id`, of the first one on sale. None if there is none.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(NOW, {"providers": providers_with_a_key(), "model": model_id})
-        found = cursor.fetchone()
-    return _row(*found) if found else None
+    values = {"providers": providers_with_a_key(), "model": model_id}
+    return Statement(NOW, values, lambda found: _row(*found[0]) if found else None)
 
 
 @lru_cache(maxsize=128)

@@ -151,7 +151,7 @@ class Stack:
         messages = [email.message_from_string(text) for file in files for text in _messages_in(file)]
         return [message for message in messages if address in str(message["To"])]
 
-    def wait_until(self, happened: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    def wait_until(self, happened: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """For what other processes do in their own time; TimeoutError, naming `what`, if it never happens."""
         wait_until(happened, what, seconds)
 

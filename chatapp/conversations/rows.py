@@ -1,6 +1,6 @@
 """Rows that every turn writes, as SQL made here: the ORM takes longer to make it than PostgreSQL to run it.
 
-What is written is the same, with the same names; `run` sends any number of statements in one round trip.
+What is written is the same, with the same names; `billing.sql.run` sends any number of statements in one round trip.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from typing import Any
 from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
 
+from billing.sql import Rows, Statement
+
 
 @dataclass(frozen=True, slots=True)
 class FromNow:
@@ -19,22 +21,17 @@ class FromNow:
     seconds: float = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    sql: str
-    values: list[Any]
-
-
-def insert(row: models.Model) -> Statement:
+def insert(row: models.Model) -> Statement[None]:
     """A new row; what PostgreSQL gives it by default, `row` does not learn."""
     table, columns = _table(type(row))
     values = {column: getattr(row, name) for name, column in columns}
     given = {column: value for column, value in values.items() if not isinstance(value, DatabaseDefault)}
     places = ", ".join(["%s"] * len(given))
-    return Statement(f"INSERT INTO {table} ({', '.join(given)}) VALUES ({places})", list(given.values()))  # noqa: S608
+    sql = f"INSERT INTO {table} ({', '.join(given)}) VALUES ({places})"  # noqa: S608  the names of our own columns
+    return Statement(sql, list(given.values()), _nothing)
 
 
-def update(model: type[models.Model], pk: Any, **changes: Any) -> Statement:
+def update(model: type[models.Model], pk: Any, **changes: Any) -> Statement[None]:
     """Change fields of a row, by the names of their columns (`model_id`)."""
     table, columns = _table(model)
     known = dict(columns)
@@ -50,20 +47,11 @@ def update(model: type[models.Model], pk: Any, **changes: Any) -> Statement:
                 yield f"{known[name]} = %s"
 
     sql = f"UPDATE {table} SET {', '.join(settings())} WHERE {known[model._meta.pk.attname]} = %s"  # noqa: S608
-    return Statement(sql, [*values, pk])
+    return Statement(sql, [*values, pk], _nothing)
 
 
-def run(*statements: Statement) -> None:
-    """One after the other in the caller's transaction; IntegrityError and the like as from the ORM.
-
-    PostgreSQL takes several at once only in its simple protocol, in which the values are written into the text: psycopg
-    does that for Django unless `server_side_binding` is set.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            ";\n".join(statement.sql for statement in statements),
-            [value for statement in statements for value in statement.values],
-        )
+def _nothing(_rows: Rows) -> None:
+    pass
 
 
 @lru_cache

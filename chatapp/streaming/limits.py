@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
 from accounts.models import User
+from billing.sql import Rows, Statement
 from chatapp import windows
 from chatapp.problems import rate_limited
 
@@ -62,22 +62,26 @@ class Standing:
             )
 
 
+# The clock is read when this is asked, which is after it waited for the lock.
 STANDING = """
-SELECT statement_timestamp(), EXISTS (SELECT FROM conversations_turn WHERE id = %(turn)s), recent.*
+SELECT clock_timestamp(), EXISTS (SELECT FROM conversations_turn WHERE id = %(turn)s), recent.*
 FROM (VALUES (1)) AS always LEFT JOIN (
     SELECT id, conversation_id, state = 'running', created_at FROM conversations_turn
     WHERE user_id = %(user)s
-        AND (created_at > statement_timestamp() - %(window)s * interval '1 second' OR state = 'running')
+        AND (created_at > (SELECT clock_timestamp()) - %(window)s * interval '1 second' OR state = 'running')
 ) AS recent ON true
 ORDER BY recent.created_at DESC
 """
 
 
-def standing(user: User, turn_id: UUID) -> Standing:
+def standing(user: User, turn_id: UUID) -> Statement[Standing]:
     """How somebody stands who asks for a turn of this id: in one query, since it is asked with every message."""
-    with connection.cursor() as cursor:
-        cursor.execute(STANDING, {"turn": turn_id, "user": user.pk, "window": WINDOW.total_seconds()})
-        found = cursor.fetchall()
+    return Statement(
+        STANDING, {"turn": turn_id, "user": user.pk, "window": WINDOW.total_seconds()}, _standing
+    )
+
+
+def _standing(found: Rows) -> Standing:
     now, id_is_taken, *_ = found[0]
     return Standing(tuple(row[2:] for row in found if row[2] is not None), now, id_is_taken)
 

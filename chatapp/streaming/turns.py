@@ -12,22 +12,22 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import IntegrityError, connection, transaction
-from django.db.models import Model
+from django.db import IntegrityError, transaction
 from django.utils.text import Truncator
 
 from accounts.models import User
-from billing import ledger, offers, pricing
+from billing import ledger, offers, pricing, sql
 from billing.credits import as_string
 from billing.errors import CreditsExpired, InsufficientCredits
 from billing.models import Account, LanguageModel, Price
 from billing.pricing import Usage
+from billing.sql import Statement
 from chatapp.conversations import rows
 from chatapp.conversations.models import Conversation, Message, Recap, Turn
 from chatapp.conversations.rows import FromNow
@@ -126,10 +126,11 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
 def _open(user: User, ask: Ask, source: limits.Source, finding: guard.Finding | None) -> Opened:
     # Everything a person opens or closes waits here, so copies of one request come one by one, and what is available
     # below stays so, but for credits that expire.
-    wallet = ledger.locked_wallet_of(user)
-    standing = limits.standing(user, ask.id)
+    wallet, (standing, offer) = ledger.lock_wallet_of(
+        user, limits.standing(user, ask.id), offers.price_of(ask.model)
+    )
     copy = join(user, ask) if standing.id_is_taken else None
-    return copy or _opened(user, ask, wallet, standing, source, finding)
+    return copy or _opened(user, ask, wallet, standing, offer, source, finding)
 
 
 def join(user: User, ask: Ask) -> Opened | None:
@@ -149,12 +150,13 @@ def _opened(
     ask: Ask,
     wallet: Account,
     standing: limits.Standing,
+    offer: Price | None,
     source: limits.Source,
     finding: guard.Finding | None,
 ) -> Opened:
     conversation = _conversation(user, ask, standing)
     question = _question(conversation, ask)
-    price = _price(conversation, ask)
+    price = _price(conversation, ask, offer)
     model = price.model
     fallback_price = _fallback_price(model)
     standing.check()
@@ -177,7 +179,6 @@ def _opened(
     amount = _worst_case(prompt, max_tokens, prices)
     limits.take(source)
 
-    ledger.hold(wallet=wallet, hold_id=ask.id, amount=amount)
     answer = Message(conversation=conversation, parent=question, role=Message.Role.ASSISTANT)
     turn = Turn(
         id=ask.id,
@@ -194,7 +195,9 @@ def _opened(
         held=amount,
         writer=PROCESS,
     )
-    _keep(conversation, question, answer, turn)
+    ledger.hold(
+        wallet=wallet, hold_id=ask.id, amount=amount, then=_rows_of(conversation, question, answer, turn)
+    )
     guard.keep(finding, user=user, turn_id=turn.pk)
     cut = None if sent is whole else history.keep_cut(sent)
     return Opened(turn, Request(replace(prompt, max_tokens=max_tokens), sent, cut))
@@ -241,16 +244,21 @@ def _question(conversation: Conversation, ask: Ask) -> Message:
     return Message(conversation=conversation, parent_id=parent, role=Message.Role.USER, text=ask.text)
 
 
-def _price(conversation: Conversation, ask: Ask) -> Price:
-    """At what the answer is sold, and so the model that is asked."""
-    wanted = ask.model or conversation.model_id
-    price = offers.price_of(wanted) if wanted else None
-    if price is None and ask.model:
-        raise invalid(model="This model is not on offer. GET /api/v1/models lists those that are.")
-    price = price or offers.price_of(None)
-    if price is None:
+def _price(conversation: Conversation, ask: Ask, offer: Price | None) -> Price:
+    """At what the answer is sold, and so the model that is asked.
+
+    `offer` is that of the model asked for, or else of the first one on sale.
+    """
+    if ask.model:
+        if offer is None:
+            raise invalid(model="This model is not on offer. GET /api/v1/models lists those that are.")
+        return offer
+    if conversation.model_id and (offer is None or offer.model_id != conversation.model_id):
+        [of_conversation] = sql.run(offers.price_of(conversation.model_id))
+        offer = of_conversation or offer
+    if offer is None:
         raise Problem(503, "unavailable", "No model is on sale right now. The operator has to offer one.")
-    return price
+    return offer
 
 
 def _fallback_price(model: LanguageModel) -> Price | None:
@@ -260,19 +268,21 @@ def _fallback_price(model: LanguageModel) -> Price | None:
     return Price.objects.select_related("model").in_force().filter(model=model.standby).first()
 
 
-def _keep(conversation: Conversation, question: Message, answer: Message, turn: Turn) -> None:
-    """Store the messages, that their branch is the one shown, and the turn. A row may come after what points to it:
-    PostgreSQL looks at the end of the transaction.
+def _rows_of(
+    conversation: Conversation, question: Message, answer: Message, turn: Turn
+) -> Iterator[Statement[None]]:
+    """What stores the messages, that their branch is the one shown, and the turn. A row may come after what points to
+    it: PostgreSQL looks at the end of the transaction.
     """
-    new: list[Model] = [message for message in (question, answer) if message._state.adding]
     if conversation._state.adding:
         conversation.tip, conversation.model = answer, turn.model
-        rows.run(*map(rows.insert, [conversation, *new, turn]))
+        yield rows.insert(conversation)
     else:
-        shown = rows.update(
+        yield rows.update(
             Conversation, conversation.pk, tip_id=answer.pk, model_id=turn.model_id, updated_at=FromNow()
         )
-        rows.run(shown, *map(rows.insert, [*new, turn]))
+    yield from (rows.insert(message) for message in (question, answer) if message._state.adding)
+    yield rows.insert(turn)
 
 
 def _fallback(price: Price | None) -> Fallback | None:
@@ -413,8 +423,8 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
     error = outcome.error
     thinking, text = live.thinking.whole(), live.text.whole()
     with transaction.atomic():
-        wallet = ledger.locked_wallet_holding(live.id)
-        if not _runs(turn.pk):
+        wallet, [runs] = ledger.lock_wallet_holding(live.id, _runs(turn.pk))
+        if not runs:
             return ending_of(Turn.objects.with_retry_wait().get(pk=turn.pk), wallet)
         state = _verdict(live, outcome)
         usage = _used(outcome, thinking + text, turn.max_tokens)
@@ -450,8 +460,8 @@ def interrupt(turn_id: uuid.UUID, *, thinking: str, text: str) -> Ending | None:
     None if it was closed in the meantime.
     """
     with transaction.atomic():
-        wallet = ledger.locked_wallet_holding(turn_id)
-        if not _runs(turn_id):
+        wallet, [runs] = ledger.lock_wallet_holding(turn_id, _runs(turn_id))
+        if not runs:
             return None
         turn = Turn.objects.get(pk=turn_id)
         ledger.settle(wallet=wallet, hold_id=turn_id, price=0)
@@ -503,11 +513,10 @@ def _verdict(live: LiveTurn, outcome: Outcome) -> Turn.State:
     return Turn.State(live.leaving)
 
 
-def _runs(turn_id: uuid.UUID) -> bool:
+def _runs(turn_id: uuid.UUID) -> Statement[bool]:
     """Whether nobody has closed this turn. Whoever closes one has locked its wallet, so the answer stays true."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT state = 'running' FROM conversations_turn WHERE id = %s", [turn_id])
-        return cursor.fetchone() == (True,)
+    question = "SELECT state = 'running' FROM conversations_turn WHERE id = %s"
+    return Statement(question, [turn_id], lambda found: found == [(True,)])
 
 
 def _end(
@@ -531,7 +540,7 @@ def _end(
         statements.append(rows.update(Message, turn.assistant_message_id, text=text, thinking=thinking))
     if turn.conversation_id is not None:
         statements.append(rows.update(Conversation, turn.conversation_id, updated_at=FromNow()))
-    rows.run(*statements)
+    sql.run(*statements)
     turn.state = state
     turn.retry_wait = None if retry_after is None else timedelta(seconds=retry_after)
     for name, value in outcome.items():

@@ -11,6 +11,7 @@ from accounts.models import User
 from billing import audit, ledger
 from billing.errors import CreditsExpired, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, LotUse, Transfer
+from billing.sql import Statement, run
 from billing.tasks import expire_lots
 from chatapp.streaming import turns
 from chatapp.streaming.audit import RULES
@@ -243,13 +244,14 @@ def test_an_answer_is_opened_with_what_is_left_if_credits_expire_meanwhile(
     settings.TURNS_PER_MINUTE_PER_KEY = 1  # it is one turn all the same
     give(alice, 2 * CREDIT - WELCOME)
     grant(alice, 10_000 * CREDIT, expires_at=now())
-    locked, looks = ledger.locked_wallet_of, []
+    lock, looks = ledger.lock_wallet_of, []
 
-    def look(user: User) -> Account:
+    def look(user: User, *then: Statement[Any]) -> tuple[Account, list[Any]]:
         looks.append(user)
-        return Account.objects.select_for_update().get(user=user) if len(looks) == 1 else locked(user)
+        wallet = Account.objects.select_for_update().get(user=user)
+        return (wallet, run(*then)) if len(looks) == 1 else lock(user, *then)
 
-    monkeypatch.setattr(turns.ledger, "locked_wallet_of", look)
+    monkeypatch.setattr(turns.ledger, "lock_wallet_of", look)
     ask = turns.Ask(id=uuid.uuid4(), text="hello")
     opened = turns.open(alice, ask, Source(api_key=uuid.uuid4().hex)).turn
     assert len(looks) == 2
