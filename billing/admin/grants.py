@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -39,7 +40,10 @@ LONGEST = timedelta(days=5 * 366)
 
 
 class GrantForm(forms.Form):
-    """What each person is given. `key` is made with the form: sent twice, it gives to each of them once."""
+    """What each person is given. `key` is made with the form: sent twice, it gives to each of them once.
+
+    `confirmed` is what was on the page, as what would be given, when it was sent.
+    """
 
     amount = forms.DecimalField(
         label="Credits for each person",
@@ -62,6 +66,7 @@ class GrantForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
     key = forms.UUIDField(widget=forms.HiddenInput)
+    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def clean_expires_on(self) -> date | None:
         last: date | None = self.cleaned_data["expires_on"]
@@ -72,6 +77,37 @@ class GrantForm(forms.Form):
 
     def clean_reason(self) -> str:
         return " ".join(self.cleaned_data["reason"].split())
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be given to each of `people`, in microcredits, and until when; `balance` if it is one person's."""
+
+    each: int
+    people: int
+    expires_on: date | None
+    balance: int | None
+
+    @classmethod
+    def of(cls, form: GrantForm, people: list[User]) -> "Preview":
+        return cls(
+            each=to_microcredits(form.cleaned_data["amount"]),
+            people=len(people),
+            expires_on=form.cleaned_data["expires_on"],
+            balance=ledger.wallet_of(people[0]).balance if len(people) == 1 else None,
+        )
+
+    @property
+    def together(self) -> int:
+        return self.each * self.people
+
+    @property
+    def leaves(self) -> int | None:
+        return None if self.balance is None else self.balance + self.each
+
+    def __str__(self) -> str:
+        """What the form confirms; a balance may change while its owner chats."""
+        return f"{self.each} {self.people} {self.expires_on or ''}".strip()
 
 
 def grant(request: HttpRequest, person: User, site: UnfoldAdminSite) -> HttpResponse:
@@ -100,25 +136,35 @@ def grant_to_many(request: HttpRequest, site: UnfoldAdminSite) -> HttpResponse:
 
 
 def _page(request: HttpRequest, people: list[User], site: UnfoldAdminSite, back: list[str]) -> HttpResponse:
+    """It is sent twice: the first time shows what will be given, the second gives it."""
     if not allowed(request):
         raise PermissionDenied
     form = GrantForm(request.POST) if request.method == "POST" else _new_form()
-    if form.is_valid():
-        given, refused = _give(request, people, **form.cleaned_data)
+    preview = Preview.of(form, people) if form.is_valid() else None
+    if preview and form.cleaned_data["confirmed"] == str(preview):
+        given, refused = _give(request, people, form)
         if not refused:
-            _tell(request, people, given, **form.cleaned_data)
+            _tell(request, people, given, form)
             return redirect(*back)
+        preview = None
         form.add_error(
             None,
             "This form has given other credits before"
             + (f" to {len(refused)} of these people" if len(people) > 1 else "")
             + ". Open the page anew to give more.",
         )
-    return _shown(request, people, site, form, back)
+    if preview:
+        form.data = {**request.POST.dict(), "confirmed": str(preview)}
+    return _shown(request, people, site, form, back, preview)
 
 
 def _shown(
-    request: HttpRequest, people: list[User], site: UnfoldAdminSite, form: GrantForm, back: list[str]
+    request: HttpRequest,
+    people: list[User],
+    site: UnfoldAdminSite,
+    form: GrantForm,
+    back: list[str],
+    preview: Preview | None = None,
 ) -> HttpResponse:
     context: dict[str, Any] = {
         **site.each_context(request),
@@ -126,6 +172,7 @@ def _shown(
         "original": people[0] if len(back) > 1 else None,
         "title": "Give promotional credits",
         "form": form,
+        "preview": preview,
         "people": people,
         "to_many": len(back) == 1,
         "operator": request.user,
@@ -137,19 +184,14 @@ def _new_form() -> GrantForm:
     return GrantForm(initial={"key": uuid.uuid4()})
 
 
-def _give(
-    request: HttpRequest,
-    people: Iterable[User],
-    *,
-    amount: Decimal,
-    expires_on: date | None,
-    reason: str,
-    key: uuid.UUID,
-) -> tuple[list[User], list[User]]:
+def _give(request: HttpRequest, people: Iterable[User], form: GrantForm) -> tuple[list[User], list[User]]:
     """Who was given credits by this call, and who cannot be since the key gave them others before.
 
     Each in a transaction of its own: what a broken request leaves out is given when the form is sent again.
     """
+    amount, expires_on, reason, key = (
+        form.cleaned_data[name] for name in ("amount", "expires_on", "reason", "key")
+    )
     expires_at = datetime.combine(expires_on, time(), UTC) + timedelta(days=1) if expires_on else None
     given, refused = [], []
     for person in people:
@@ -180,16 +222,8 @@ def _show_balance_to(person: User) -> None:
     transaction.on_commit(lambda: notify(person.pk, "balance"), robust=True)
 
 
-def _tell(
-    request: HttpRequest,
-    people: list[User],
-    given: list[User],
-    *,
-    amount: Decimal,
-    expires_on: date | None,
-    reason: str,
-    key: uuid.UUID,
-) -> None:
+def _tell(request: HttpRequest, people: list[User], given: list[User], form: GrantForm) -> None:
+    amount, expires_on, reason = (form.cleaned_data[name] for name in ("amount", "expires_on", "reason"))
     until = f" until the end of {expires_on}" if expires_on else ""
     to = str(people[0]) if len(people) == 1 else f"each of {len(people)} people"
     again = (

@@ -36,6 +36,14 @@ def text_of(answer: HttpResponse) -> str:
     return " ".join(unescape(re.sub(r"<script.*?</script>|<[^>]*>", " ", main, flags=re.S)).split())
 
 
+def confirmed(desk: Client, place: str, form: dict[str, Any]) -> dict[str, Any]:
+    """The form as it is sent again, from the page that shows what it will do."""
+    shown = desk.post(place, form)
+    found = re.search(r'name="confirmed" value="([^"]+)"', shown.content.decode())
+    assert found, text_of(shown)
+    return form | {"confirmed": found[1]}
+
+
 def allow(user: User, *permissions: str) -> User:
     """The rights that a superuser could give to staff, such as "billing.view_transfer"."""
     for permission in permissions:

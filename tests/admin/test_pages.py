@@ -117,7 +117,9 @@ def test_an_operator_gives_credits(alice: User, operator: User, page_of: Callabl
     page.get_by_role("link", name="Adjust credits").click()
     page.get_by_label("Credits").fill("12.5")
     page.get_by_label("Reason").fill("Sorry for the outage")
-    page.get_by_role("button", name="Adjust credits").click()
+    page.get_by_role("button", name="Show what it does").click()
+    expect(page.get_by_text("The balance is 100.000000 now and 112.500000 then.")).to_be_visible()
+    page.get_by_role("button", name="Give 12.500000 credits").click()
     expect(
         page.get_by_text(f"12.500000 credits were given to {alice.email} by {operator.email}")
     ).to_be_visible()
@@ -136,7 +138,8 @@ def test_an_operator_gives_credits_to_many(
     page.get_by_label("Credits for each person").fill("3")
     page.get_by_label("Last day").fill(f"{timezone.now() + timedelta(days=9):%Y-%m-%d}")
     page.get_by_label("Reason").fill("Spring")
-    page.get_by_role("button", name="Give credits").click()
+    page.get_by_role("button", name="Show what it does").click()
+    page.get_by_role("button", name="Give 6.000000 credits").click()
     expect(page.get_by_text("3.000000 promotional credits were given to each of 2 people")).to_be_visible()
     assert [wallet_of(user).balance for user in (alice, bob)] == [103_000_000, 103_000_000]
 

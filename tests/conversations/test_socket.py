@@ -135,7 +135,7 @@ async def test_bought_and_adjusted_credits_are_heard_of(
     def take() -> None:
         Authenticator.objects.create(user=operator, type=Authenticator.Type.TOTP, data={})
         desk = browser_of(operator)
-        form = {"amount": "-40", "reason": "a slip", "key": str(uuid.uuid4())}
+        form = {"amount": "-40", "reason": "a slip", "key": str(uuid.uuid4()), "confirmed": "-40000000"}
         token = {"X-CSRFToken": desk.cookies["csrftoken"].value}
         answer = desk.post(f"/admin/accounts/user/{alice.pk}/adjust-credits/", form, headers=token)
         assert answer.status_code == 302, answer.content.decode()
