@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.models import User
-from billing import comparison, ledger, reconciliation, tasks, topups
+from billing import comparison, fulfilment, ledger, reconciliation, tasks, topups
 from billing.errors import AlreadyReconciling
 from billing.models import AutoTopUp, Discrepancy, Order, Plan, Reconciliation, Transfer
 from chatapp.celery import app
@@ -330,7 +330,7 @@ def test_what_stood_open_and_is_mended_later_is_open_no_more(
     demo_stripe.faults(drop=True)
     demo_stripe.pay(checkout.url)
     with monkeypatch.context() as fault:
-        fault.setattr(comparison.fulfilment, "fulfil", lambda _: None)
+        fault.setattr(fulfilment, "fulfil", lambda _: None)
         reconciliation.reconcile()
     assert about(checkout.order) == [("not_credited", False)]
     reconciliation.reconcile()

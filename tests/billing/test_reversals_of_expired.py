@@ -6,7 +6,8 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from accounts.models import User
-from billing import audit, comparison, ledger, reversals
+from billing import audit, ledger, reversals
+from billing.comparison import money_back
 from billing.models import Account, Order
 from billing.stripe_gateway.reversals import Reversal
 from billing.tasks import expire_lots
@@ -159,11 +160,11 @@ def test_what_was_taken_of_expired_credits_is_found_and_returned(
         sql("UPDATE billing_account SET balance = %s WHERE id = %s", wallet.balance - BOUGHT, wallet.pk)
     assert any(row.startswith("reversal: ") for row in broken())
     monkeypatch.setattr(reversals, "ask_of_refund", lambda _: reversals.News(refund, None, (refund,)))
-    (finding,) = comparison._of_reversal(refund)
+    (finding,) = money_back.of_reversal(refund)
     assert (finding.kind, finding.mended) == ("amount", True)
     assert wallet_of(alice).balance == WELCOME - SPENT
     assert not broken()
-    assert list(comparison._of_reversal(refund)) == []
+    assert list(money_back.of_reversal(refund)) == []
 
 
 def test_a_refund_that_had_nothing_left_to_take_is_no_discrepancy(
@@ -174,4 +175,4 @@ def test_a_refund_that_had_nothing_left_to_take_is_no_discrepancy(
     monkeypatch.setattr(reversals, "ask_of_refund", lambda _: reversals.News(refund, None, (refund,)))
     take_all(refund)
     assert not bought.transfers.filter(kind="refund").exists()
-    assert list(comparison._of_reversal(refund)) == []
+    assert list(money_back.of_reversal(refund)) == []
