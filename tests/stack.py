@@ -28,6 +28,7 @@ from chatapp.local.process import CLONE, Program, free_port, last_lines
 from chatapp.local.programs import Programs
 from chatapp.local.valkey import ValkeyServer
 from tests.servers import STRIPE_WEBHOOK_SECRET, Servers, wait_until
+from tests.zygote import Zygote
 
 Server = PostgresServer | ValkeyServer
 
@@ -63,7 +64,8 @@ class Stack:
         self.postgres, self.valkey = servers.postgres, servers.valkey
         url = urlsplit(servers.postgres.url)._replace(path=f"/{database}").geturl()
         self.env = {**servers.env, "DATABASE_URL": url}
-        self._programs = Programs(servers.mark, self.env, self.log_of)
+        self._zygote = Zygote(servers.mark, self.env)
+        self._programs = Programs(servers.mark, self.env, self.log_of, start=self._zygote.start)
         self.web = self._web("web")
         self.worker = self._programs.worker()
         self.claude = DemoClaude()
@@ -136,14 +138,8 @@ class Stack:
         self, *arguments: str, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a management command on the stack's database; its output is text."""
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=CLONE,
-            env={**self.env, **(env or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        env = {**self.env, **(env or {})}
+        return self._zygote.run([sys.executable, "manage.py", *arguments], env=env)
 
     def mail_to(self, address: str) -> list[Message]:
         """What the stack's processes sent to `address`, oldest first."""
@@ -210,6 +206,7 @@ class Stack:
             program.ask_to_stop()
         for program in self._all():
             program.stop()
+        self._zygote.stop()
 
     def _all(self) -> list[Program]:
         return [self.web.program, self.worker, self.stripe_process, self.claude_process]

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol
 
 import psutil
 
@@ -49,11 +50,30 @@ class Mark:
         return f"{self.home}:{self.run}"
 
 
+class Child(Protocol):
+    """What of `subprocess.Popen` is used here."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[..., Child]
+
+
 class Program:
     """One child process, in a session of its own, that can be started again with the same command line.
 
     `output` is a file that receives all it prints, or a function called with each of its lines. `stop_signal` asks
-    it to end in good order.
+    it to end in good order. `start` starts it, as `subprocess.Popen` does.
     """
 
     def __init__(
@@ -68,6 +88,7 @@ class Program:
         stop_signal: signal.Signals = signal.SIGTERM,
         user: pwd.struct_passwd | None = None,
         keep_fds: Sequence[int] = (),
+        start: Start = subprocess.Popen,
     ) -> None:
         self.name = name
         self.command = list(command)
@@ -78,7 +99,8 @@ class Program:
         self.stop_signal = stop_signal
         self.user = user
         self.keep_fds = tuple(keep_fds)
-        self.process: subprocess.Popen[bytes] | None = None
+        self._start = start
+        self.process: Child | None = None
         self._reader: threading.Thread | None = None
 
     @property
@@ -98,7 +120,7 @@ class Program:
         if self.process is not None:
             end(self._members())
         log = open(self.output, "ab") if isinstance(self.output, Path) else None  # noqa: SIM115
-        self.process = subprocess.Popen(
+        self.process = self._start(
             self.command,
             env=self.env,
             cwd=self.cwd,
@@ -155,7 +177,7 @@ class Program:
         """What is left of its session: the pid of a session's leader is not given away while a member lives."""
         return [process for process in find(self.mark.home, self.mark.run) if _session(process) == self.pid]
 
-    def _read_lines(self, process: subprocess.Popen[bytes]) -> None:
+    def _read_lines(self, process: Child) -> None:
         if process.stdout is not None and callable(self.output):
             with process.stdout:
                 for line in process.stdout:

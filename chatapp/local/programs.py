@@ -1,16 +1,17 @@
 """The programs a running Chatapp is made of: the same command lines for `make run`, tests and benchmarks."""
 
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from chatapp.local.process import Mark, Program
+from chatapp.local.process import Mark, Program, Start
 
 
 class Programs:
     """Makes the programs of one run, which share its mark and its environment.
 
-    `output` says where what a program of that name prints goes.
+    `output` says where what a program of that name prints goes, and `start` starts one, as `subprocess.Popen` does.
     """
 
     def __init__(
@@ -18,10 +19,12 @@ class Programs:
         mark: Mark,
         env: Mapping[str, str],
         output: Callable[[str], Path | Callable[[bytes], None]],
+        start: Start = subprocess.Popen,
     ) -> None:
         self.mark = mark
         self.env = dict(env)
         self._output = output
+        self._start = start
 
     def web(
         self, host: str, port: int, *, name: str = "web", env: Mapping[str, str] | None = None
@@ -73,4 +76,5 @@ class Programs:
             env={**self.env, **(env or {})},
             output=self._output(name),
             keep_fds=keep_fds,
+            start=self._start,
         )
