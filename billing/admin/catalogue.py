@@ -4,7 +4,6 @@ A price that has come into force is never changed, not even one that no turn was
 opening with it at this moment. It is replaced by a newer row. Rows that still lie ahead can be changed and deleted.
 """
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
@@ -25,20 +25,10 @@ from unfold.decorators import action, display
 
 from billing import pricing
 from billing.admin.price_form import TIER, USD, Preview, PriceForm
-from billing.admin.reading import number_column, time_column
+from billing.admin.reading import number_column, over, time_column
 from billing.models import LanguageModel, Price
 from billing.templatetags.amounts import amount
 from billing.templatetags.credits import decimal_credits
-
-
-def usd_column(field: str, description: str) -> Callable[[Any, Price], str]:
-    """A column of US$ per million tokens, without idle zeros."""
-
-    @display(description=description, ordering=field)
-    def column(self: Any, price: Price) -> str:
-        return decimal_credits(getattr(price, field))
-
-    return column
 
 
 @admin.register(LanguageModel)
@@ -84,8 +74,8 @@ class PriceAdmin(ModelAdmin):
 
     form = PriceForm
     list_display = [
-        *("model", "begins", "standing", "asked_credits", "earned_credits", "markup_count", "fee_credits"),
-        *("in_usd", "out_usd", "write_5m_usd", "write_1h_usd", "read_usd", "above_tokens"),
+        *("model", "begins", "standing", "asked_and_earned_credits", "markup_and_fee_count"),
+        *("in_usd", "out_usd", "cache_usd"),
     ]
     list_filter = [("model", RelatedCheckboxFilter)]
     list_filter_submit = True
@@ -103,12 +93,6 @@ class PriceAdmin(ModelAdmin):
     change_form_after_template = "admin/billing/price/live_preview.html"
 
     begins = time_column("effective_from", "from")
-    in_usd = usd_column("input_usd", "input $")
-    out_usd = usd_column("output_usd", "output $")
-    write_5m_usd = usd_column("cache_write_5m_usd", "write 5 m $")
-    write_1h_usd = usd_column("cache_write_1h_usd", "write 1 h $")
-    read_usd = usd_column("cache_read_usd", "read $")
-    above_tokens = number_column("tier_tokens", "tier above")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
         newest = Price.objects.filter(model=OuterRef("model"), effective_from__lte=Now()).order_by(
@@ -165,20 +149,31 @@ class PriceAdmin(ModelAdmin):
         return "lies ahead" if price.effective_from > price.now else "past"  # type: ignore[attr-defined]
 
     @display(description="markup", ordering="markup")
-    def markup_count(self, price: Price) -> str:
-        return f"× {decimal_credits(price.markup)}"
+    def markup_and_fee_count(self, price: Price) -> SafeString:
+        fee = f"fee {decimal_credits(price.flat_fee)}" if price.flat_fee else ""
+        return over(f"× {decimal_credits(price.markup)}", fee)
 
-    @display(description="fee", ordering="flat_fee")
-    def fee_credits(self, price: Price) -> str:
-        return decimal_credits(price.flat_fee)
+    @display(description="input $", ordering="input_usd")
+    def in_usd(self, price: Price) -> SafeString:
+        """And at which prompts a dearer tier begins."""
+        tier = "" if price.tier_tokens is None else f"tier > {price.tier_tokens:,}"
+        return over(decimal_credits(price.input_usd), tier)
 
-    @display(description="typical turn costs")
-    def asked_credits(self, price: Price) -> SafeString:
-        return amount(pricing.charge(pricing.SHORT, price))
+    @display(description="output $", ordering="output_usd")
+    def out_usd(self, price: Price) -> str:
+        return decimal_credits(price.output_usd)
 
-    @display(description="earns")
-    def earned_credits(self, price: Price) -> SafeString:
-        return amount(pricing.charge(pricing.SHORT, price) - pricing.cost(pricing.SHORT, price))
+    @display(description="cache $", ordering="cache_read_usd")
+    def cache_usd(self, price: Price) -> SafeString:
+        """To read from it, and to write for 5 minutes or for an hour."""
+        writes = map(decimal_credits, (price.cache_write_5m_usd, price.cache_write_1h_usd))
+        return over(f"read {decimal_credits(price.cache_read_usd)}", f"write {', '.join(writes)}")
+
+    @display(description="typical turn")
+    def asked_and_earned_credits(self, price: Price) -> SafeString:
+        asked = pricing.charge(pricing.SHORT, price)
+        earned = asked - pricing.cost(pricing.SHORT, price)
+        return over(amount(asked), format_html("earns {}", amount(earned)))
 
     @display(description="")
     def typical_turns(self, price: Price) -> SafeString:

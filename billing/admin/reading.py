@@ -123,6 +123,11 @@ def time_column(field: str, description: str) -> Callable[[Any, Any], SafeString
     return column
 
 
+def over(value: SafeString | str, part: SafeString | str) -> SafeString:
+    """A value, and in small below it what belongs to it, if anything."""
+    return format_html('{} <small class="part">{}</small>', value, part) if part else format_html("{}", value)
+
+
 def link(view: str, key: Any, text: object) -> SafeString:
     """A link to one row's page in the admin."""
     return format_html('<a class="link" href="{}">{}</a>', reverse(f"admin:{view}", args=[quote(key)]), text)

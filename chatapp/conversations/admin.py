@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedCheckboxFilter
 from unfold.decorators import action, display
+from unfold.utils import display_for_label
 
 from accounts.admin import keep_in_log
 from billing.admin.reading import (
@@ -21,6 +22,7 @@ from billing.admin.reading import (
     credits_column,
     link,
     number_column,
+    over,
     person_column,
     time_column,
 )
@@ -33,6 +35,8 @@ MESSAGES_ON_A_PAGE = 50
 TOKENS = ["in_tokens", "out_tokens", "read_tokens", "write_5m_tokens", "write_1h_tokens"]
 CREDITS = ["held_credits", "charged_credits", "cost_credits", "margin_credits", "overrun_credits"]
 TIMES = ["asked", "ended", "first_ms", "whole_ms", "last_sign_of_life"]
+
+STATES = {"running": "info", "completed": "success", "failed": "danger", "interrupted": "danger"}
 
 
 @admin.register(Conversation)
@@ -135,8 +139,8 @@ class TurnAdmin(ReadOnlyAdmin):
     """One message and its one answer: tokens, money, time and faults."""
 
     list_display = [
-        *("asked", "person", "model", "state_label", "prompt_tokens", "out_tokens", "charged_credits"),
-        *("cost_credits", "margin_credits", "overrun_credits", "first_ms", "whole_ms", "error_code"),
+        *("asked", "person", "model", "outcome", "prompt_tokens", "out_tokens"),
+        *("charged_and_cost_credits", "margin_and_overrun_credits", "whole_and_first_ms"),
     ]
     list_filter = [
         ("created_at", DaysFilter),
@@ -180,13 +184,14 @@ class TurnAdmin(ReadOnlyAdmin):
     ended = time_column("ended_at", "ended")
     last_sign_of_life = time_column("heartbeat_at", "last sign of life")
 
-    @display(
-        description="state",
-        ordering="state",
-        label={"running": "info", "completed": "success", "failed": "danger", "interrupted": "danger"},
-    )
+    @display(description="state", ordering="state", label=STATES)
     def state_label(self, turn: Turn) -> str:
         return turn.state
+
+    @display(description="state", ordering="state")
+    def outcome(self, turn: Turn) -> SafeString:
+        """How it stands, and what went wrong."""
+        return over(display_for_label(turn.state, NOTHING, STATES), turn.error_code.replace("_", " "))
 
     @display(
         description="input",
@@ -195,20 +200,34 @@ class TurnAdmin(ReadOnlyAdmin):
         + F("cache_write_5m_tokens")
         + F("cache_write_1h_tokens"),
     )
-    def prompt_tokens(self, turn: Turn) -> SafeString | str:
+    def prompt_tokens(self, turn: Turn) -> SafeString:
         """All that was read, and how much of it from the cache, at a tenth of the price."""
-        whole = f"{turn.usage.prompt_tokens:,}"
-        if not turn.cache_read_tokens:
-            return whole
-        return format_html('{} <small class="part">{} cached</small>', whole, f"{turn.cache_read_tokens:,}")
+        cached = f"{turn.cache_read_tokens:,} cached" if turn.cache_read_tokens else ""
+        return over(f"{turn.usage.prompt_tokens:,}", cached)
+
+    @display(description="charged", ordering="charged")
+    def charged_and_cost_credits(self, turn: Turn) -> SafeString:
+        return over(amount(turn.charged), format_html("cost {}", amount(turn.cost)))
 
     @display(description="margin", ordering=F("charged") - F("cost"))
     def margin_credits(self, turn: Turn) -> SafeString:
         return amount(turn.charged - turn.cost)
 
+    @display(description="margin", ordering=F("charged") - F("cost"))
+    def margin_and_overrun_credits(self, turn: Turn) -> SafeString:
+        """What is left of the charge, and what of the answer was above its hold."""
+        overrun = format_html("overrun {}", amount(turn.overrun)) if turn.overrun else ""
+        return over(self.margin_credits(turn), overrun)
+
     @display(description="duration, ms", ordering=F("ended_at") - F("created_at"), empty_value=NOTHING)
     def whole_ms(self, turn: Turn) -> str | None:
         return None if turn.duration_ms is None else f"{turn.duration_ms:,}"
+
+    @display(description="ms", ordering=F("ended_at") - F("created_at"))
+    def whole_and_first_ms(self, turn: Turn) -> SafeString:
+        """How long it took, and how long until its first token."""
+        first = "" if turn.first_token_ms is None else f"first {turn.first_token_ms:,}"
+        return over(self.whole_ms(turn) or NOTHING, first)
 
     @display(description="conversation", empty_value="deleted")
     def conversation_link(self, turn: Turn) -> SafeString | None:

@@ -157,8 +157,8 @@ def test_the_book_tells_what_a_typical_turn_costs_and_earns(desk: Client, model:
     price(model, timezone.now() + timedelta(days=9))
     shown = page(desk, LIST, model__id__exact=model.pk)
     # 1,000 tokens at $2 and 500 at $10 a million are 0.7 credits; a fifth more and the fee make 0.89.
-    assert "in force 0.890000 0.190000 × 1.2 0.05 2 10 2.5 4 0.1 –" in shown
-    assert "lies ahead 0.150000 0.000000 × 1 0 1 1 1 1 1 –" in shown
+    assert "in force 0.890000 earns 0.190000 × 1.2 fee 0.05 2 10 read 0.1 write 2.5, 4" in shown
+    assert "lies ahead 0.150000 earns 0.000000 × 1 1 1 read 1 write 1, 1" in shown
 
 
 def test_a_new_row_begins_as_a_copy(desk: Client, model: LanguageModel) -> None:

@@ -24,9 +24,8 @@ def test_a_row_tells_tokens_money_and_time(desk: Client, alice: User) -> None:
         output_tokens=678,
         first_token_ms=1234,
     )
-    assert (
-        f"{alice.email} Sonnet 5.5 completed 12,345 678 1.000000 1.500000 −0.500000 1.000000 1,234 4,000"
-    ) in page(desk, LIST, q=alice.email)
+    told = "12,345 678 1.000000 cost 1.500000 −0.500000 overrun 1.000000 4,000 first 1,234"
+    assert f"{alice.email} Sonnet 5.5 completed {told}" in page(desk, LIST, q=alice.email)
 
 
 @pytest.mark.parametrize(

@@ -386,7 +386,7 @@ def test_a_full_statement_fits_and_opens(
     page.get_by_role("search").get_by_role("button", name="Show").click()
     expect(page.locator("#statement tbody[role=rowgroup] > tr")).to_have_count(1)
     expect(page.get_by_label("Model")).to_have_value("claude-opus-5-5")
-    page.get_by_role("link", name="Show everything").click()
+    page.get_by_role("link", name="Clear the filters").click()
     expect(page.locator("#statement tbody[role=rowgroup] > tr")).to_have_count(4)
 
 
