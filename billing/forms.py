@@ -131,7 +131,7 @@ class SubscriptionForm(PlanForm):
 
 
 class AutoTopUpForm(BillingForm):
-    """Below how many credits to buy what, and for how many dollars a month at most."""
+    """Below how many credits to buy what, and how many dollars a month at most; its mistakes stand at their fields."""
 
     enabled = forms.BooleanField(required=False)
     threshold = forms.DecimalField(
@@ -177,17 +177,18 @@ class AutoTopUpForm(BillingForm):
         if self.errors:
             return found
         if bool(found["pack"]) == (found["amount"] is not None):
-            raise forms.ValidationError("Choose what to buy: a pack, or an amount of your choice, not both.")
+            self.add_error("pack", "Choose what to buy: a pack, or an amount of your choice, not both.")
+            return found
         if cents(found["monthly_cap"]) < self.purchase.amount_cents:
             price = money(self.purchase.amount_cents, "usd")
-            raise forms.ValidationError(
-                f"Each top-up costs {price}: let it spend that much a month at least."
+            self.add_error(
+                "monthly_cap", f"Each top-up costs {price}: let it spend that much a month at least."
             )
         # Else one top-up would lead to the next, until the month's cap.
         if found["enabled"] and self.threshold_microcredits > self.purchase.credits_microcredits:
             brought = f"{to_credits(self.purchase.credits_microcredits).normalize():,f}"
-            raise forms.ValidationError(
-                f"One top-up brings {brought} credits: top up below that, or buy more at once."
+            self.add_error(
+                "threshold", f"One top-up brings {brought} credits: top up below that, or buy more at once."
             )
         return found
 

@@ -26,7 +26,7 @@ from billing import (
 )
 from billing.checkout import open_checkout
 from billing.errors import EventRejected, PaymentUnavailable
-from billing.forms import CheckoutForm
+from billing.forms import AutoTopUpForm, CheckoutForm
 from billing.models import AutoTopUp, Order, PlanCheckout
 from billing.offering import on_offer
 
@@ -143,13 +143,20 @@ def webhook(request: HttpRequest) -> HttpResponse:
     return _said(outcome.value, status=200)
 
 
-def billing_page(request: HttpRequest, *, problem: str = "", status: int = 200) -> HttpResponse:
-    """The whole page, with what went wrong on top."""
+def billing_page(
+    request: HttpRequest,
+    *,
+    problem: str = "",
+    topup_form: AutoTopUpForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """The whole page, with what went wrong on top, or in the form for automatic top-ups as it was sent."""
     user = person_of(request)
     wallet = ledger.wallet_of(user)
     shown = statement_page.shown(request.GET, user, wallet)
     context: dict[str, Any] = {
         "problem": problem,
+        "topup_form": topup_form,
         "cancelled": "cancelled" in request.GET,
         "can_buy": bool(settings.STRIPE_SECRET_KEY),
         "welcomed_before": welcome.were_had_before(user, wallet),

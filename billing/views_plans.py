@@ -83,7 +83,7 @@ def auto_topup(request: HttpRequest) -> HttpResponse:
     """Keep what the person wants; where a card is missing or was refused, go to Stripe to pay with one in person."""
     form = AutoTopUpForm(request.POST)
     if not form.is_valid():
-        return billing_page(request, problem=form.first_error, status=400)
+        return billing_page(request, topup_form=form, status=400)
     user, purchase = person_of(request), form.purchase
 
     def keep() -> str:

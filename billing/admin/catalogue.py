@@ -111,7 +111,8 @@ class PriceAdmin(ModelAdmin):
         if not allowed:
             raise PermissionDenied
         form = self.get_form(request, row, change=row is not None)(request.POST, instance=row)
-        return TemplateResponse(request, "admin/billing/price/preview.html", {"preview": Preview.of(form)})
+        preview = Preview.of(form, told=request.POST.getlist("told"))
+        return TemplateResponse(request, "admin/billing/price/preview.html", {"preview": preview})
 
     def get_fieldsets(self, request: HttpRequest, obj: Price | None = None) -> Any:
         fieldsets = list(super().get_fieldsets(request, obj))

@@ -1,5 +1,6 @@
 """The form of a price: what it refuses, what it asks to confirm, and what typical turns would cost and earn."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -77,9 +78,11 @@ class PriceForm(forms.ModelForm):
     def _post_clean(self) -> None:
         """After the model's own rules, so that only a price that could be saved is asked about."""
         super()._post_clean()  # type: ignore[misc]
-        if not self.errors and not self.cleaned_data["confirmed"]:
-            for sentence in self.doubts():
-                self.add_error(None, ValidationError(f"Please confirm below: {sentence}", code="doubt"))
+        if not self.errors and not self.cleaned_data["confirmed"] and self.doubts():
+            # What they are stands below, with the tick that confirms them.
+            self.add_error(
+                None, ValidationError("Please confirm what stands below the prices.", code="doubt")
+            )
 
     def typed_price(self) -> Price | None:
         """The price as typed so far, saved or not; None while a figure of it is missing or wrong."""
@@ -139,7 +142,8 @@ class Preview:
     problems: list[str]
 
     @classmethod
-    def of(cls, form: PriceForm) -> "Preview":
+    def of(cls, form: PriceForm, *, told: Iterable[str] = ()) -> "Preview":
+        """Without the problems that the page tells at their fields, as `told` has them."""
         form.full_clean()
         typed, in_force = form.typed_price(), form.in_force()
         problems = [
@@ -149,10 +153,11 @@ class Preview:
             if error.code not in ("required", "doubt")
             for message in error
         ]
+        known = set(told)
         now = {example.name: example for example in pricing.examples(in_force)} if in_force else {}
         return cls(
             lines=[(example, now.get(example.name)) for example in pricing.examples(typed)] if typed else [],
             doubts=doubts(typed, in_force) if typed else [],
             confirmed=bool(form.cleaned_data.get("confirmed")),
-            problems=problems,
+            problems=[problem for problem in problems if problem not in known],
         )

@@ -5,7 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet, Sum
+from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -24,7 +25,7 @@ from billing.admin.reading import (
     time_column,
 )
 from billing.credits import CREDITS_PER_USD
-from billing.models import Order, Pack, StripeEvent
+from billing.models import MoneyBack, Order, Pack, StripeEvent
 from billing.templatetags.credits import decimal_credits, money
 
 
@@ -59,18 +60,21 @@ class PackAdmin(ModelAdmin):
 class OrderAdmin(ReadOnlyAdmin):
     """What people chose to buy and what became of it."""
 
-    list_display = ["ordered", "person", "pack", "bought_credits", "paid_price", "state_label", "paid", "id"]
+    list_display = [
+        *("ordered", "person", "bought", "bought_credits", "paid_price"),
+        *("state_label", "paid", "id"),
+    ]
     list_filter = [("state", ChoicesCheckboxFilter), ("created_at", DaysFilter)]
-    list_select_related = ["user", "pack"]
+    list_select_related = ["user", "pack", "plan"]
     search_fields = ["user__email", "stripe_session", "stripe_payment_intent"]
     search_help_text = "E-mail, id, Stripe session or payment"
     id_fields = ["pk"]
     fields = [
-        *("id", "person", "pack", "bought_credits", "paid_price", "really_paid", "paid_back", "state_label"),
-        *("ordered", "paid", "stripe_session", "stripe_payment_intent", "became"),
+        *("id", "person", "bought", "bought_credits", "paid_price", "really_paid", "paid_back"),
+        *("state_label", "ordered", "paid", "stripe_session", "stripe_payment_intent", "became"),
     ]
     readonly_fields = [
-        *("person", "bought_credits", "paid_price", "really_paid", "paid_back", "state_label"),
+        *("person", "bought", "bought_credits", "paid_price", "really_paid", "paid_back", "state_label"),
         *("ordered", "paid", "became"),
     ]
     actions_detail = ["refund"]
@@ -79,6 +83,13 @@ class OrderAdmin(ReadOnlyAdmin):
     bought_credits = credits_column("credits_microcredits", "credits")
     ordered = time_column("created_at", "ordered")
     paid = time_column("paid_at", "paid")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
+        back = MoneyBack.objects.filter(order=OuterRef("pk")).order_by().values("order")
+        disputed = back.filter(reversal__startswith="dispute:")
+        return (
+            super().get_queryset(request).annotate(back_cents=_sum_of(back), disputed_cents=_sum_of(disputed))
+        )
 
     def has_refund_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return refunds.allowed(request)
@@ -102,20 +113,38 @@ class OrderAdmin(ReadOnlyAdmin):
     @display(description="paid back", empty_value=NOTHING)
     def paid_back(self, order: Order) -> str | None:
         """By refunds and disputes, less what came back of it."""
-        back = order.money_back.aggregate(sum=Sum("cents"))["sum"]
+        back = order.back_cents  # type: ignore[attr-defined]
         return money(back, order.currency) if back else None
 
     @display(
         description="state",
         ordering="state",
-        label={"paid": "success", "failed": "danger", Order.State.PENDING.label: "warning"},
+        label={
+            Order.State.PAID.label: "success",
+            **dict.fromkeys((Order.State.PENDING.label, "Partly refunded", "Refunded"), "warning"),
+            **dict.fromkeys((Order.State.FAILED.label, "Disputed"), "danger"),
+        },
     )
     def state_label(self, order: Order) -> str:
+        """What became of it, and of the money since."""
+        if order.disputed_cents > 0:  # type: ignore[attr-defined]
+            return "Disputed"
+        if order.back_cents > 0:  # type: ignore[attr-defined]
+            return "Refunded" if order.back_cents >= (order.paid_cents or 0) else "Partly refunded"  # type: ignore[attr-defined]
         return order.get_state_display()
+
+    @display(description="bought", ordering="source")
+    def bought(self, order: Order) -> str:
+        """The pack or the plan; who chose an amount has neither."""
+        return str(order.plan or order.pack or "Own amount")
 
     @display(description="transfers")
     def became(self, order: Order) -> SafeString | None:
         return links_to(order.transfers.select_related("debit").order_by("pk"), signed=True) or None
+
+
+def _sum_of(rows: QuerySet[MoneyBack, Any]) -> Coalesce:
+    return Coalesce(Subquery(rows.annotate(sum=Sum("cents")).values("sum")), 0)
 
 
 @admin.register(StripeEvent)

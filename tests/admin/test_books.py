@@ -8,9 +8,10 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import User
-from billing.models import Account, Hold, Order, StripeEvent, Transfer
+from billing.models import Account, Hold, MoneyBack, Order, Plan, StripeEvent, Subscription, Transfer
 from chatapp.conversations.models import Turn
 from chatapp.streaming.models import GuardFinding, UsageRecord
 from tests.admin.desk import ended_turn, page
@@ -125,7 +126,7 @@ def test_a_hold_leads_to_what_became_of_it(desk: Client, alice: User) -> None:
 
 def test_an_order_tells_price_credits_and_state(desk: Client, alice: User) -> None:
     bought = order(alice, 500 * CREDIT)
-    assert f"{alice.email} - 500.000000 $1 Open" in page(desk, list_of(Order), q=str(bought.pk))
+    assert f"{alice.email} Own amount 500.000000 $1 Open" in page(desk, list_of(Order), q=str(bought.pk))
     transfer = pay(bought)
     shown = desk.get(f"{list_of(Order)}{bought.pk}/change/").content.decode()
     assert reverse("admin:billing_transfer_change", args=[transfer.pk]) in shown
@@ -146,3 +147,30 @@ def test_an_event_shows_what_stripe_sent(desk: Client) -> None:
     shown = page(desk, f"{list_of(StripeEvent)}{quote(event.pk)}/change/")
     assert '"name": "Zoë </pre><script>alert(1)</script>"' in shown
     assert json.dumps(payload, indent=2, ensure_ascii=False).split("\n")[2].strip() in shown
+
+
+@pytest.mark.parametrize(
+    ("back", "state"),
+    [
+        ([], "Paid"),
+        ([("refund:re_1", 40)], "Partly refunded"),
+        ([("refund:re_1", 40), ("refund:re_2", 60)], "Refunded"),
+        ([("refund:re_1", 40), ("refund:re_1", -40)], "Paid"),
+        ([("refund:re_1", 40), ("dispute:dp_1", 60)], "Disputed"),
+        ([("dispute:dp_1", 100), ("dispute:dp_1", -100)], "Paid"),
+    ],
+)
+def test_an_order_says_which_plan_and_what_went_back(
+    back: list[tuple[str, int]], state: str, desk: Client, alice: User
+) -> None:
+    plan = Plan.objects.get(name="Plus")
+    now = timezone.now()
+    subscription = Subscription.objects.create(
+        user=alice, plan=plan, stripe_id="sub_1", status="active", current_period_end=now, as_of=now
+    )
+    bought = order(alice, CREDIT, source="subscription", plan=plan, subscription=subscription)
+    pay(bought, stripe_invoice=f"in_{bought.pk}")
+    for reversal, cents in back:
+        MoneyBack.objects.create(order=bought, reversal=reversal, cents=cents)
+    assert f"{alice.email} Plus 1.000000 $1 {state}" in page(desk, list_of(Order), q=str(bought.pk))
+    assert f"State {state} " in page(desk, f"{list_of(Order)}{bought.pk}/change/")

@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -256,7 +257,8 @@ def test_a_price_out_of_proportion_needs_a_tick(
 ) -> None:
     form = row(model, **TIER | fields)
     answer = desk.post(f"{LIST}add/", form)
-    assert f"Please confirm below: {sentence}" in text_of(answer)
+    assert "Please confirm what stands below the prices." in text_of(answer)
+    assert sentence in preview(desk, form)
     assert list(Price.objects.filter(model=model)) == [sold]
     assert desk.post(f"{LIST}add/", form | {"confirmed": "on"}).status_code == 302
     assert Price.objects.filter(model=model).count() == 2
@@ -269,7 +271,7 @@ def test_a_price_in_proportion_is_taken_as_it_is(
     assert desk.post(f"{LIST}add/", row(model, **TIER | fields)).status_code == 302
 
 
-def preview(desk: Client, form: dict[str, str], **query: object) -> str:
+def preview(desk: Client, form: dict[str, Any], **query: object) -> str:
     answer = desk.post(f"{LIST}preview/", form, query_params=query)
     assert answer.status_code == 200
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.content.decode())).split())
@@ -296,6 +298,18 @@ def test_the_preview_says_what_is_wrong_or_doubtful_and_waits_for_the_rest(
     assert "Output would be 10 times what it is now: 100, not 10. I have looked at this twice" in doubtful
     assert "Please confirm" not in doubtful
     assert "twice" not in preview(desk, row(model))
+
+
+def test_the_preview_does_not_repeat_what_is_told_at_its_field(
+    desk: Client, model: LanguageModel, sold: Price
+) -> None:
+    form = row(model, output_usd="1", flat_fee="-1")
+    told = re.findall(r'name="told" value="([^"]+)"', desk.post(f"{LIST}add/", form).content.decode())
+    assert len(told) == 2
+    shown = preview(desk, {**form, "cache_read_usd": "9", "told": told})
+    assert "Reading from the cache is never dearer" in shown
+    assert "never cheaper" not in shown
+    assert "greater than or equal" not in shown
 
 
 def test_the_preview_of_a_row_that_lies_ahead_is_of_that_row(desk: Client, model: LanguageModel) -> None:

@@ -1,5 +1,6 @@
 """Automatic top-ups: one payment when credits run low, whatever dies, and a pause when the bank says no."""
 
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -121,29 +122,42 @@ def test_a_card_is_kept_only_by_who_asked_for_it(saver: Saver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "field", "sentence"),
     [
-        ({"threshold": ""}, "Say below how many credits to top up."),
-        ({"threshold": "-1"}, "Credits to top up at cannot be negative."),
-        ({"threshold": "100001"}, "The highest balance to top up at is 100,000 credits."),
-        ({"threshold": "501"}, "One top-up brings 500 credits: top up below that, or buy more at once."),
-        ({"threshold": "1e400"}, "credits"),
-        ({"threshold": "NaN"}, "Write a number of credits, such as 200."),
-        ({"monthly_cap": ""}, "Say how much a month it may spend at most."),
-        ({"monthly_cap": "0"}, "Say how much a month it may spend at most."),
-        ({"monthly_cap": "100001"}, "The most it may spend in a month is $100,000."),
-        ({"monthly_cap": "4.99"}, "Each top-up costs $5: let it spend that much a month at least."),
-        ({"pack": "", "amount": "4"}, "The least you can buy is $5."),
-        ({"pack": "", "amount": ""}, "Choose what to buy"),
-        ({"amount": "20"}, "Choose what to buy"),
-        ({"pack": "999999"}, "This pack is not on sale."),
-        ({"order": "x"}, "Reload this page"),
+        ({"threshold": ""}, "threshold", "Say below how many credits to top up."),
+        ({"threshold": "-1"}, "threshold", "Credits to top up at cannot be negative."),
+        ({"threshold": "100001"}, "threshold", "The highest balance to top up at is 100,000 credits."),
+        ({"threshold": "501"}, "threshold", "One top-up brings 500 credits: top up below that, or buy more"),
+        ({"threshold": "1e400"}, "threshold", "The highest balance to top up at is 100,000 credits."),
+        ({"threshold": "NaN"}, "threshold", "Write a number of credits, such as 200."),
+        ({"monthly_cap": ""}, "monthly_cap", "Say how much a month it may spend at most."),
+        ({"monthly_cap": "0"}, "monthly_cap", "Say how much a month it may spend at most."),
+        ({"monthly_cap": "100001"}, "monthly_cap", "The most it may spend in a month is $100,000."),
+        ({"monthly_cap": "4.99"}, "monthly_cap", "Each top-up costs $5: let it spend that much a month"),
+        ({"pack": "", "amount": "4"}, "amount", "The least you can buy is $5."),
+        ({"pack": "", "amount": ""}, "pack", "Choose what to buy"),
+        ({"amount": "20"}, "pack", "Choose what to buy"),
+        ({"pack": "999999"}, "pack", "This pack is not on sale."),
     ],
 )
-def test_what_makes_no_sense_is_refused(saver: Saver, changes: dict[str, str], sentence: str) -> None:
+def test_what_makes_no_sense_is_refused_at_its_field(
+    saver: Saver, changes: dict[str, str], field: str, sentence: str
+) -> None:
     answer = saver.ask(**changes)
     assert answer.status_code == 400
-    assert sentence in answer.text
+    assert f'aria-describedby="{field}-wrong"' in answer.text
+    (told,) = re.findall(r'class="error" id="(.+?)-wrong"><p>(.+?)</p>', answer.text)
+    assert told[0] == field
+    assert told[1].startswith(sentence)
+    for name, typed in changes.items():
+        assert name == "pack" or not typed or f'value="{typed}"' in answer.text
+    assert not AutoTopUp.objects.filter(user=saver.user).exists()
+
+
+def test_a_form_that_is_too_old_is_not_kept(saver: Saver) -> None:
+    answer = saver.ask(order="x")
+    assert answer.status_code == 400
+    assert "Reload this page" in answer.text
     assert not AutoTopUp.objects.filter(user=saver.user).exists()
 
 
