@@ -28,7 +28,11 @@ router = Router(tags=["conversations"])
 
 
 class Listing(Schema):
-    q: str = Field(default="", max_length=200, description="Only those with this in their title or text.")
+    q: str = Field(
+        default="",
+        max_length=200,
+        description="Only those with this in their title or text, whatever its case and accents.",
+    )
     archived: bool = Field(default=False, description="Those that were archived, instead of the others.")
     cursor: str | None = Field(default=None, description="`next` of the page before.")
     limit: int = Field(default=30, ge=1, le=100, description="Conversations a page.")

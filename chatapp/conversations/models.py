@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from accounts.models import INSTRUCTIONS_LENGTH, User
 from billing.models import LanguageModel, Price
 from billing.pricing import Usage
+from chatapp.conversations import search
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -21,9 +22,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(user=user)
 
     def matching(self, text: str) -> Self:
-        """Those with `text` in their title or in a message."""
-        said = Message.objects.filter(conversation=models.OuterRef("pk"), text__icontains=text)
-        return self.filter(Q(title__icontains=text) | models.Exists(said))
+        """Those with `text` in their title or in a message, whatever its case and accents."""
+        wanted = search.pattern(text)
+        said = Message.objects.filter(conversation=models.OuterRef("pk"), text__regex=wanted)
+        return self.filter(Q(title__regex=wanted) | models.Exists(said))
 
     def with_running_turn(self) -> Self:
         running = Turn.objects.filter(conversation=models.OuterRef("pk"), state=Turn.State.RUNNING)

@@ -217,6 +217,31 @@ def test_search_takes_every_character_as_itself(api: Caller, alice: User, text: 
     assert titles(api.get(CONVERSATIONS, q=text)) == ["said", f"with {text} in it"]
 
 
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("my résumé", "RESUME"),
+        ("my resume", "résumé"),
+        ("my re\u0301sume\u0301", "my résumé"),
+        ("ZÜRICH", "zurich"),
+        ("tiếng Việt", "tieng viet"),
+        ("Ещё раз", "еще"),
+        ("각하", "각하"),
+    ],
+)
+def test_search_looks_past_accents_and_case(api: Caller, alice: User, text: str, query: str) -> None:
+    said(conversation(alice, "said"), f"so: {text}.")
+    conversation(alice, text)
+    assert titles(api.get(CONVERSATIONS, q=query)) == [text, "said"]
+
+
+def test_search_keeps_letters_apart_that_are_no_accents(api: Caller, alice: User) -> None:
+    conversation(alice, "かき ≠ 각")
+    for other in ("かぎ", "가", "=", "s\u0301"):
+        assert titles(api.get(CONVERSATIONS, q=other)) == []
+    assert titles(api.get(CONVERSATIONS, q="o" * 200)) == []
+
+
 def test_a_search_for_nothing_lists_all(api: Caller, alice: User) -> None:
     conversation(alice, "one")
     assert titles(api.get(CONVERSATIONS, q="  ")) == ["one"]
