@@ -366,6 +366,8 @@ except (ImproperlyConfigured, ValueError):
 if not _email or (_email["EMAIL_BACKEND"].endswith("smtp.EmailBackend") and not _email["EMAIL_HOST"]):
     refuse("EMAIL_URL is not understood. Example: smtp+tls://user:password@smtp.example.org:587")
 vars().update(_email)
+if _email["EMAIL_BACKEND"].endswith("console.EmailBackend"):
+    EMAIL_BACKEND = "chatapp.console_mail.TextBackend"
 # A mail server that hangs must not keep a worker, or somebody who signs up, waiting.
 EMAIL_TIMEOUT = 10
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.mail import send_mail
 
 from chatapp.local.environment import setting_names
 from chatapp.local.process import CLONE
@@ -240,6 +241,19 @@ def test_what_is_set_is_found(start: Starts) -> None:
         587,
         True,
     )
+
+
+def test_without_a_mail_server_the_text_of_a_mail_is_printed_with_its_links(
+    start: Starts, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.EMAIL_BACKEND = start.found(DEVELOPMENT)["EMAIL_BACKEND"]
+    link = f"https://chat.example.org/accounts/confirm-email/{'key' * 40}/"
+    send_mail("Welcome", f"Hé!\n{link}\n", None, ["al@example.org"], html_message=f'<a href="{link}">Hé</a>')
+    printed = capsys.readouterr().out
+    assert "Mail to al@example.org: Welcome" in printed
+    assert f"Hé!\n{link}\n" in printed
+    assert "<a" not in printed
+    assert start.found(PRODUCTION)["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
 
 
 def test_defaults_are_those_of_the_contract(start: Starts) -> None:
