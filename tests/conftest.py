@@ -201,7 +201,9 @@ def sign_in(stack: Stack) -> Iterator[SignIn]:
     clients: list[httpx.Client] = []
 
     def sign_in(user: User, *, url: str = stack.url) -> httpx.Client:
-        clients.append(httpx.Client(base_url=url, timeout=30, verify=PLAIN, **signed_in(user)))
+        # However long a test takes between two calls, the second comes over the same connection.
+        limits = httpx.Limits(keepalive_expiry=None)
+        clients.append(httpx.Client(base_url=url, timeout=30, limits=limits, verify=PLAIN, **signed_in(user)))
         return clients[-1]
 
     yield sign_in

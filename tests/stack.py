@@ -147,6 +147,11 @@ class Stack:
         messages = [email.message_from_string(text) for file in files for text in _messages_in(file)]
         return [message for message in messages if address in str(message["To"])]
 
+    def is_ready(self) -> bool:
+        """Whether web has PostgreSQL and Valkey, and there is a worker."""
+        answer = httpx.get(f"{self.url}/readyz", timeout=30)
+        return answer.is_success and all(answer.json().values())
+
     def wait_until(self, happened: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """For what other processes do in their own time; TimeoutError, naming `what`, if it never happens."""
         wait_until(happened, what, seconds)
@@ -179,7 +184,7 @@ class Stack:
             _wait_for_answer(self.claude_process, f"{self.claude.url}/demo/requests")
             _wait_for_answer(self.stripe_process, f"{self.stripe_url}/healthz")
         if self._restarted:
-            wait_until(self._have_found_them, "web and worker have found PostgreSQL and Valkey again", 60)
+            wait_until(self.is_ready, "web and worker have found PostgreSQL and Valkey again", 60)
             self._restarted = False
         self.claude.reset()
 
@@ -196,10 +201,6 @@ class Stack:
             self._read[log] = len(content)
         expected, self._tracebacks_expected = self._tracebacks_expected, False
         return "" if expected else "\n".join(found)
-
-    def _have_found_them(self) -> bool:
-        answer = httpx.get(f"{self.url}/readyz", timeout=30)
-        return answer.is_success and all(answer.json().values())
 
     def stop(self) -> None:
         for program in self._all():

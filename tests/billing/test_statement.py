@@ -322,14 +322,20 @@ def test_a_page_is_read_along_the_indexes(alice: User) -> None:
     with CaptureQueriesContext(connection) as seen:
         movements.older(wallet, EVERYTHING, than=10**12, limit=25)
     assert len(seen) == 2
+    with connection.cursor() as cursor:
+        # As for a table of which nothing is known: few rows are read faster along another index.
+        cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'billing_transfer'::regclass")
+        cursor.execute(
+            "UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE oid = 'billing_transfer'::regclass"
+        )
     for query, side in zip(seen.captured_queries, ("debit", "credit"), strict=True):
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_sort = off")
             cursor.execute(f"EXPLAIN {query['sql']}")
             plan = "\n".join(row[0] for row in cursor.fetchall())
-        assert f"transfers_by_{side}" in plan
-        assert "Sort" not in plan
+        assert f"transfers_by_{side}" in plan, plan
+        assert "Sort" not in plan, plan
 
 
 # --- What a person asks for

@@ -4,7 +4,7 @@ import { EventSourceParserStream } from "eventsource-parser/stream";
 
 const [address, key] = process.argv.slice(2);
 const EVENTS_PER_CONNECTION = 4;
-const read = { text: "", types: [], connections: 0 };
+const read = { text: "", types: [] };
 let lastId = "";
 
 while (!["done", "error"].includes(read.types.at(-1))) {
@@ -15,7 +15,6 @@ while (!["done", "error"].includes(read.types.at(-1))) {
       signal: leave.signal,
     });
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-    read.connections += 1;
     let left = EVENTS_PER_CONNECTION;
     const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
     for await (const { id, event, data } of events) {

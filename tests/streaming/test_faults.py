@@ -17,7 +17,7 @@ import pytest
 import redis
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.db.models import F
 
 from accounts.models import ApiKey, User
@@ -154,6 +154,34 @@ def test_without_valkey_turns_work_and_usage_is_recorded_later(
     stack.restart(stack.valkey)
     record_missing_usage.delay()
     stack.wait_until(lambda: UsageRecord.objects.filter(pk=turn).exists(), "the usage is recorded", 60)
+
+
+def test_a_worker_goes_on_when_valkey_dies_in_the_middle_of_its_job(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    client, pid, log = sign_in(alice), stack.worker.pid, stack.log_of("worker")
+    beginning = len(log.read_text())
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE streaming_usagerecord IN EXCLUSIVE MODE")
+        turns = [ask(client, "hello")[0]["turn"]]
+        stack.wait_until(somebody_waits_for_a_table, "its usage is being recorded")
+        stack.valkey.kill()
+        stack.wait_until(lambda: "broker lost" in log.read_text()[beginning:], "the worker has noticed")
+    stack.restart(stack.valkey)
+    stack.wait_until(stack.is_ready, "the worker is there again")
+
+    turns.append(ask(client, "hello again")[0]["turn"])
+    stack.wait_until(
+        lambda: UsageRecord.objects.filter(pk__in=turns).count() == 2, "the usage of both is recorded"
+    )
+    assert stack.worker.pid == pid
+    assert stack.worker.running
+
+
+def somebody_waits_for_a_table() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted)")
+        return cursor.fetchone() == (True,)
 
 
 def test_valkey_dying_in_mid_answer_harms_nobody(stack: Stack, alice: User, sign_in: SignIn) -> None:
