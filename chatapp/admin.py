@@ -34,8 +34,8 @@ from billing.admin.reading import (
     time_column,
     uuid_in,
 )
+from chatapp import leaving
 from chatapp.conversations.models import Turn
-from chatapp.conversations.stopping import ask_to_stop
 
 
 class NewPersonForm(UserCreationForm):
@@ -147,8 +147,7 @@ class PersonAdmin(UserAdmin, ModelAdmin):
         return request.user.is_active and request.user.is_superuser
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        ask_to_stop(Turn.objects.of(obj))
-        super().delete_model(request, obj)
+        leaving.erase(obj)
 
     def has_adjust_credits_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return adjustments.allowed(request)

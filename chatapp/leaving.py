@@ -34,6 +34,10 @@ class DebtLeft(Exception):
         self.microcredits = microcredits
 
 
+class AnswerRuns(Exception):
+    """What is held for an answer that is being written may become a debt: it has to end first."""
+
+
 class LeavingForm(forms.Form):
     """Nobody deletes an account by a slip: its address is written out."""
 
@@ -66,7 +70,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     form = LeavingForm(request.POST or None, user=user)
     status = 200
     try:
-        refuse_debt(ledger.wallet_of(user))
+        refuse_debts(ledger.wallet_of(user))
         if form.is_valid():
             delete(user)
             logout(request)
@@ -77,6 +81,8 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     except DebtLeft as error:
         owes = {"debt": error.microcredits, "can_buy": bool(settings.STRIPE_SECRET_KEY)}
         return render(request, "settings/delete.html", owes, status=403)
+    except AnswerRuns:
+        return render(request, "settings/delete.html", {"answer_runs": True}, status=409)
     except PaymentUnavailable as error:
         log.warning("account not deleted", user=str(user.pk), error=str(error))
         form.add_error(
@@ -97,26 +103,44 @@ def is_on_record(user: User) -> bool:
     return user.is_staff or LogEntry.objects.filter(user=user).exists()
 
 
-def refuse_debt(wallet: Account) -> None:
-    """DebtLeft if more was taken back than the wallet had."""
+def refuse_debts(wallet: Account) -> None:
+    """DebtLeft if more was taken back than the wallet had, AnswerRuns if more than it has beside what is held."""
+    if wallet.balance < 0:
+        raise DebtLeft(-wallet.balance)
     if wallet.available < 0:
-        raise DebtLeft(-wallet.available)
+        raise AnswerRuns
 
 
 def delete(user: User) -> None:
-    """End the person's subscription, stop their answers, and delete them with all they wrote and all that signs in.
+    """End the person's subscription, and erase them.
 
-    DebtLeft if they owe credits, and PaymentUnavailable if a subscription cannot be ended: then nothing was deleted.
-    Wallet, transfers, orders and turns stay as rows of nobody. An answer that is being written is stopped at once, and
-    settled on that wallet.
+    DebtLeft if they owe credits, AnswerRuns if they may come to, and PaymentUnavailable if a subscription cannot be
+    ended: then nothing was deleted. The subscription is ended first, at Stripe, which no transaction undoes: if a
+    payment is given back between that and the lock, so that one of the first two is raised only then, the account
+    stays and its plan is gone.
     """
-    refuse_debt(ledger.wallet_of(user))
+    refuse_debts(ledger.wallet_of(user))
     for subscription in user.subscriptions.live():
         subscriptions.end_at_once(subscription)
     with transaction.atomic():
-        # Whoever opens or closes a turn waits here: none comes to point at what is being deleted.
-        refuse_debt(ledger.locked_wallet_of(user))
-        ask_to_stop(Turn.objects.of(user))
-        Customer.objects.filter(user=user).update(email="")
-        log.info("account deleted", user=str(user.pk))
-        user.delete()
+        refuse_debts(ledger.locked_wallet_of(user))
+        erase(user)
+
+
+@transaction.atomic
+def erase(user: User) -> None:
+    """Stop the person's answers, and delete them with all they wrote and all that signs in, whatever they owe.
+
+    Wallet, transfers, orders and turns stay as rows of nobody. An answer that is being written is stopped at once, and
+    settled on that wallet.
+    """
+    wallet = Account.objects.filter(user=user)
+    if not wallet.exists():
+        # Nobody opens one from here on. This does not either: it would use up the welcome credits of the address.
+        User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    # Whoever opens or closes a turn waits here: none comes to point at what is being deleted.
+    wallet.select_for_update().first()
+    ask_to_stop(Turn.objects.of(user))
+    Customer.objects.filter(user=user).update(email="")
+    log.info("account deleted", user=str(user.pk))
+    user.delete()

@@ -101,8 +101,8 @@ def adjust(request: HttpRequest, person: User, site: UnfoldAdminSite) -> HttpRes
         return redirect("admin:accounts_user_change", person.pk)
     account = ledger.wallet_of(person)
     preview = _preview(form, account) if form.is_bound and form.is_valid() else None
-    if preview:
-        form.data = {**request.POST.dict(), "confirmed": str(form.microcredits)}
+    if form.is_bound:
+        form.data = {**request.POST.dict(), "confirmed": str(form.microcredits) if preview else ""}
     context = {
         **site.each_context(request),
         "opts": User._meta,

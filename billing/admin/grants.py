@@ -153,8 +153,8 @@ def _page(request: HttpRequest, people: list[User], site: UnfoldAdminSite, back:
             + (f" to {len(refused)} of these people" if len(people) > 1 else "")
             + ". Open the page anew to give more.",
         )
-    if preview:
-        form.data = {**request.POST.dict(), "confirmed": str(preview)}
+    if form.is_bound:
+        form.data = {**request.POST.dict(), "confirmed": str(preview or "")}
     return _shown(request, people, site, form, back, preview)
 
 

@@ -108,8 +108,8 @@ def refund(request: HttpRequest, order: Order, site: UnfoldAdminSite) -> HttpRes
     if paid and form.is_valid() and form.is_confirmed and _refunded(request, order, form):
         return redirect("admin:billing_order_change", order.pk)
     preview = _preview(order, form, paid) if paid and form.is_bound and form.is_valid() else None
-    if preview:
-        form.data = {**request.POST.dict(), "confirmed": str(form.cents)}
+    if form.is_bound:
+        form.data = {**request.POST.dict(), "confirmed": str(form.cents) if preview else ""}
     context = {
         **site.each_context(request),
         "opts": Order._meta,

@@ -3,22 +3,26 @@
 Those who have them already, and whose account is there, are entered by the address that they have now.
 """
 
-import unicodedata
+from itertools import islice
 
 from django.db import migrations, models
 from django.utils.crypto import salted_hmac
+
+CHUNK = 1000
 
 
 def enter(apps, schema_editor):
     Transfer = apps.get_model("billing", "Transfer")
     WelcomedAddress = apps.get_model("billing", "WelcomedAddress")
     welcomes = Transfer.objects.filter(kind="signup", credit__user__isnull=False)
-    batch = []
-    for email in welcomes.values_list("credit__user__email", flat=True).iterator(chunk_size=1000):
-        spelled = unicodedata.normalize("NFKC", email).strip().casefold()
-        hashed = salted_hmac("billing.welcome", spelled, algorithm="sha256").hexdigest()
-        batch.append(WelcomedAddress(hash=hashed))
-    WelcomedAddress.objects.bulk_create(batch, batch_size=1000, ignore_conflicts=True)
+    emails = welcomes.values_list("credit__user__email", flat=True).iterator(chunk_size=CHUNK)
+    while chunk := list(islice(emails, CHUNK)):
+        entered = [WelcomedAddress(hash=digest(email)) for email in chunk]
+        WelcomedAddress.objects.bulk_create(entered, ignore_conflicts=True)
+
+
+def digest(email):
+    return salted_hmac("billing.welcome", email.lower(), algorithm="sha256").hexdigest()
 
 
 class Migration(migrations.Migration):

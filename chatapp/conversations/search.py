@@ -18,7 +18,13 @@ _MARK = re.compile(f"[{MARKS}]")
 
 def pattern(text: str) -> str:
     """Matches wherever `text` stands, with other accents or none, in capitals or not."""
-    return "".join(map(_any_form, _MARK.sub("", unicodedata.normalize("NFC", text))))
+    # NFC takes some letters apart that are written as one, of Hindi and Bengali for example.
+    spellings = dict.fromkeys(map(_any_form_of, (unicodedata.normalize("NFC", text), text)))
+    return f"(?:{'|'.join(spellings)})"
+
+
+def _any_form_of(text: str) -> str:
+    return "".join(map(_any_form, _MARK.sub("", text)))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -26,8 +32,8 @@ def _any_form(character: str) -> str:
     letter = _letter(character)
     if not letter.isalpha():
         return re.escape(character)
-    cases = {form for form in (letter, letter.lower(), letter.upper()) if len(form) == 1}
-    forms = cases.union(*(_accented().get(case, ()) for case in cases))
+    cases = {form for form in (character, letter, letter.lower(), letter.upper()) if len(form) == 1}
+    forms = cases | _forms().get(_folded(letter), set())
     return f"[{''.join(sorted(forms))}][{MARKS}]*"
 
 
@@ -37,12 +43,17 @@ def _letter(character: str) -> str:
     return apart[0] if all(map(_MARK.match, apart[1:])) else character
 
 
+def _folded(letter: str) -> str:
+    """The same for all cases of a letter: those of some are more than two, such as Σ, σ and ς."""
+    return letter.upper().casefold()
+
+
 @functools.cache
-def _accented() -> dict[str, set[str]]:
-    """Every letter that can be written with an accent, and what it is then."""
+def _forms() -> dict[str, set[str]]:
+    """By a letter as it is folded: all its cases, with each accent that they can be written with."""
     forms: dict[str, set[str]] = defaultdict(set)
     for character in map(chr, range(ord(BEYOND))):
         letter = _letter(character)
-        if letter != character and letter.isalpha():
-            forms[letter].add(character)
+        if letter.isalpha():
+            forms[_folded(letter)].add(character)
     return forms

@@ -15,6 +15,7 @@ from accounts.models import INSTRUCTIONS_LENGTH, User
 from billing import ledger, welcome
 from billing.api import models_offered
 from billing.credits import as_string
+from billing.models import Account
 from chatapp.conversations.api import Listing, MessagePage, conversations_page, messages_page
 from chatapp.conversations.models import Conversation
 from chatapp.conversations.shapes import conversation_out
@@ -32,19 +33,20 @@ def chat(request: HttpRequest, conversation_id: UUID | None = None) -> HttpRespo
         conversation = found.filter(pk=conversation_id).first()
         if conversation is None:
             raise Http404("There is no such conversation.")
+    wallet = ledger.wallet_of(user)
     get_token(request)  # the page's calls need the CSRF cookie
     context = {
         "conversation": conversation,
-        "bootstrap": bootstrap(user, conversation),
+        "bootstrap": bootstrap(user, wallet, conversation),
+        "wallet": wallet,
         "instructions_length": INSTRUCTIONS_LENGTH,
-        "welcomed_before": welcome.were_had_before(user, ledger.wallet_of(user)),
+        "welcomed_before": welcome.were_had_before(user, wallet),
     }
     return render(request, "chat/chat.html", context)
 
 
-def bootstrap(user: User, conversation: Conversation | None) -> dict[str, Any]:
+def bootstrap(user: User, wallet: Account, conversation: Conversation | None) -> dict[str, Any]:
     """What the page's scripts begin with, in the shapes of the API."""
-    wallet = ledger.wallet_of(user)
     return {
         "user": {"email": user.email, "name": user.name, "instructions": user.instructions},
         "models": [model.dict() for model in models_offered()],

@@ -79,6 +79,18 @@ def test_a_debt_is_repaid_first(alices: Client, alice: User) -> None:
     assert not User.objects.filter(pk=alice.pk).exists()
 
 
+def test_what_an_answer_may_still_cost_is_waited_for(alices: Client, alice: User) -> None:
+    bought = order(alice, 50 * CREDIT)
+    pay(bought)
+    answer = open_turn(alice, 120 * CREDIT)
+    take_back(bought, 50 * CREDIT)
+    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
+
+    assert "Wait until it has ended" in read(alices.post(DELETE, {"email": alice.email}), status=409)
+    close_turn(answer, 100 * CREDIT)
+    assert alices.post(DELETE, {"email": alice.email})["Location"] == "/"
+
+
 def test_an_address_is_welcomed_once(alice: User, charlie: User, new_visitor: NewVisitor) -> None:
     assert ledger.wallet_of(alice).balance == ledger.wallet_of(charlie).balance == 100 * CREDIT
     delete(alice)
@@ -96,11 +108,23 @@ def test_an_address_is_welcomed_once(alice: User, charlie: User, new_visitor: Ne
     assert "earlier account" not in read(back.get("/billing/"))
 
 
-def test_who_was_here_before_addresses_were_remembered_has_been_welcomed(alice: User) -> None:
-    ledger.wallet_of(alice)
+def test_addresses_of_two_accounts_are_two(db: None) -> None:
+    for email in ("ann@straße.example", "ann@strasse.example"):
+        assert ledger.wallet_of(User.objects.create_user(email)).balance == 100 * CREDIT
+
+
+def test_who_was_here_before_addresses_were_remembered_has_been_welcomed(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [
+        User.objects.create_user(email) for email in ("Ann@straße.example", "Bob@x.example", "c@x.example")
+    ]
+    for person in people:
+        ledger.wallet_of(person)
     WelcomedAddress.objects.all().delete()
+    monkeypatch.setattr(migration, "CHUNK", 2)
     migration.enter(apps, None)
-    assert list(WelcomedAddress.objects.filter(pk=welcome.digest(alice.email)))
+    assert all(WelcomedAddress.objects.filter(pk=welcome.digest(person.email)) for person in people)
 
 
 def test_an_answer_that_is_being_written_is_stopped_at_once_and_settled(

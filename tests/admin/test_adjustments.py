@@ -10,7 +10,7 @@ from django.test import Client
 from accounts.models import User
 from billing.models import Transfer
 from tests.admin.conftest import browser_of
-from tests.admin.desk import allow, confirmed, page, text_of
+from tests.admin.desk import allow, confirmed, page, text_of, what_is_confirmed
 from tests.billing.books import (
     CREDIT,
     at_once,
@@ -106,6 +106,7 @@ def test_a_used_form_makes_no_other_adjustment(change: dict[str, str], desk: Cli
     desk.post(page_of(alice), form)
     answer = desk.post(page_of(alice), confirmed(desk, page_of(alice), form | change | {"confirmed": ""}))
     assert "This form has made another adjustment before." in text_of(answer)
+    assert not what_is_confirmed(answer), "what it would do is shown first again"
     assert wallet_of(alice).balance == 112 * CREDIT
 
 

@@ -13,7 +13,7 @@ from accounts.models import User
 from billing.admin import grants
 from billing.models import Lot, Transfer
 from tests.admin.conftest import browser_of
-from tests.admin.desk import allow, confirmed, page, text_of
+from tests.admin.desk import allow, confirmed, page, text_of, what_is_confirmed
 from tests.billing.books import CREDIT, at_once, close_turn, grant, open_turn, wallet_of
 
 LIST = "/admin/accounts/user/"
@@ -97,6 +97,7 @@ def test_a_used_form_gives_nothing_else(change: dict[str, str], desk: Client, al
     desk.post(page_of(alice), form)
     answer = desk.post(page_of(alice), confirmed(desk, page_of(alice), form | change | {"confirmed": ""}))
     assert "This form has given other credits before." in text_of(answer)
+    assert not what_is_confirmed(answer), "what it would do is shown first again"
     assert wallet_of(alice).balance == 105 * CREDIT
 
 

@@ -1,18 +1,22 @@
 """The operator's list and page of people."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import Group
+from django.db import connection, transaction
 from django.test import Client
 
 from accounts.models import ApiKey, User
 from billing import ledger
-from billing.models import Account, Transfer
+from billing.models import Account, Customer, Transfer
 from chatapp.conversations.models import Conversation, Turn
 from tests.admin.conftest import browser_of
 from tests.admin.desk import allow, conversation, ended_turn, page
-from tests.billing.books import CREDIT, give, open_turn
+from tests.billing.books import CREDIT, close_turn, give, open_turn, somebody_waits
+from tests.servers import wait_until
 
 LIST = "/admin/accounts/user/"
 
@@ -166,6 +170,7 @@ def test_a_deleted_person_leaves_the_books_whole(desk: Client, alice: User) -> N
     conversation(alice)
     turn = ended_turn(alice)
     wallet = ledger.wallet_of(alice)
+    Customer.objects.create(user=alice, stripe_id=f"cus_{alice.pk}", email=alice.email)
     assert desk.post(of(alice, "delete/"), {"post": "yes"}).status_code == 302
     assert not User.objects.filter(pk=alice.pk).exists()
     assert not Conversation.objects.filter(user=alice.pk).exists()
@@ -173,6 +178,7 @@ def test_a_deleted_person_leaves_the_books_whole(desk: Client, alice: User) -> N
     wallet.refresh_from_db()
     assert (wallet.user, wallet.balance) == (None, 99 * CREDIT)
     assert Transfer.objects.filter(debit=wallet).count() == 1
+    assert not Customer.objects.filter(email=alice.email).exists()
     for place in (
         "billing/transfer",
         "conversations/turn",
@@ -181,6 +187,38 @@ def test_a_deleted_person_leaves_the_books_whole(desk: Client, alice: User) -> N
         "billing/account",
     ):
         assert "deleted" in page(desk, f"/admin/{place}/")
+
+
+def test_deleting_and_the_end_of_an_answer_wait_for_each_other(
+    committed_db: None, desk: Client, alice: User
+) -> None:
+    """Else each would have what the other waits for, and one of the two would fail."""
+    turn = open_turn(alice, 2 * CREDIT)
+    wallet = ledger.wallet_of(alice)
+    with ThreadPoolExecutor() as pool:
+        with transaction.atomic():
+            ledger.locked_wallet_holding(turn)
+            deletion = pool.submit(deleted_in_a_thread, desk, alice)
+            wait_until(somebody_waits, "the deletion waits for the wallet", 20)
+            close_turn(turn, CREDIT)
+        assert deletion.result() == 302
+    assert not User.objects.filter(pk=alice.pk).exists()
+    assert Turn.objects.get(pk=turn).user is None
+    wallet.refresh_from_db()
+    assert (wallet.user, wallet.balance, wallet.held) == (None, 99 * CREDIT, 0)
+
+
+def deleted_in_a_thread(desk: Client, user: User) -> int:
+    try:
+        return desk.post(of(user, "delete/"), {"post": "yes"}).status_code
+    finally:
+        connection.close()
+
+
+def test_who_had_no_wallet_leaves_none(desk: Client, alice: User) -> None:
+    assert desk.post(of(alice, "delete/"), {"post": "yes"}).status_code == 302
+    again = User.objects.create_user(alice.email)
+    assert ledger.wallet_of(again).balance == 100 * CREDIT, "the address has not been welcomed yet"
 
 
 def test_only_a_superuser_deletes_people(clerk: User, alice: User) -> None:

@@ -13,7 +13,7 @@ from accounts.models import User
 from billing.models import Order, Transfer
 from chatapp.local.demo_stripe.client import DemoStripe
 from tests.admin.conftest import browser_of
-from tests.admin.desk import page, text_of
+from tests.admin.desk import page, text_of, what_is_confirmed
 from tests.billing.books import CREDIT, at_once, close_turn, open_turn, order, pay, wallet_of
 from tests.billing.conftest import GoToCheckout, demo_stripe, go_to_checkout
 from tests.stack import Stack
@@ -117,6 +117,7 @@ def test_a_used_form_makes_no_other_refund(
     desk.post(refund_page(bought), form)
     answer = desk.post(refund_page(bought), form | change)
     assert "This form has made another refund before." in text_of(answer)
+    assert not what_is_confirmed(answer), "what it would do is shown first again"
     demo_stripe.idle()
     assert wallet_of(alice).balance == WELCOME + 300 * CREDIT
 

@@ -150,6 +150,14 @@ def sql(statement: str, *params: object) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+def somebody_waits() -> bool:
+    """Whether anybody waits for what the transaction that asks has locked."""
+    return (
+        sql("SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+        != []
+    )
+
+
 @contextmanager
 def unguarded(*tables: str) -> Iterator[None]:
     """Inside, none of our triggers looks at what is written into these tables: for a past that a test makes up."""

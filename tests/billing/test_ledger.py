@@ -29,6 +29,7 @@ from tests.billing.books import (
     open_turn,
     order,
     pay,
+    somebody_waits,
     sql,
     take_back,
     wallet_of,
@@ -36,9 +37,6 @@ from tests.billing.books import (
 from tests.servers import wait_until
 
 WELCOME = 100 * CREDIT
-WAITING = """
-    SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-"""
 
 
 def has(user: User) -> tuple[int, int]:
@@ -404,7 +402,7 @@ def test_who_has_waited_for_a_wallet_cannot_spend_what_expired_meanwhile(
         with transaction.atomic():
             ledger.locked_wallet_of(alice)
             opened = others.submit(open_turn_on_all)
-            wait_until(lambda: sql(WAITING) != [], "the other one waits for the wallet")
+            wait_until(somebody_waits, "the other one waits for the wallet")
             grant(alice, CREDIT, expires_at=sql("SELECT clock_timestamp()")[0][0])
         with pytest.raises(InsufficientCredits):
             opened.result()

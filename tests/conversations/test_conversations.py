@@ -18,6 +18,7 @@ from chatapp.conversations.models import Conversation, Message, Turn
 from chatapp.streaming import turns
 from chatapp.streaming.models import UsageRecord
 from tests.admin.desk import ended_turn
+from tests.billing.books import somebody_waits
 from tests.calling import Caller
 from tests.conftest import SignIn
 from tests.conversations.talk import BEGAN, conversation, dialogue, said
@@ -227,6 +228,11 @@ def test_search_takes_every_character_as_itself(api: Caller, alice: User, text: 
         ("tiếng Việt", "tieng viet"),
         ("Ещё раз", "еще"),
         ("각하", "각하"),
+        ("प\u095dना", "प\u095dना"),
+        ("λόγος", "ΛΟΓΟΣ"),
+        ("ısparta", "ISPARTA"),
+        ("GROẞ", "groß"),
+        ("5 µm", "5 μm"),
     ],
 )
 def test_search_looks_past_accents_and_case(api: Caller, alice: User, text: str, query: str) -> None:
@@ -318,14 +324,6 @@ def test_an_answer_being_written_is_stopped_at_once_and_paid_when_its_conversati
 def test_a_turn_that_is_being_opened_and_a_deletion_wait_for_each_other(api: Caller, alice: User) -> None:
     """Else the new turn would point to a conversation that is gone, and one of the two would fail."""
     doomed = conversation(alice)
-
-    def somebody_waits() -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            return cursor.fetchone() != (0,)
 
     with ThreadPoolExecutor() as pool:
         with transaction.atomic():
