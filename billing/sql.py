@@ -30,7 +30,9 @@ def run(*statements: Statement[Any]) -> list[Any]:
     does that for Django unless `server_side_binding` is set.
     """
     with connection.cursor() as cursor:
-        cursor.execute(";\n".join(cursor.mogrify(each.sql, each.values) for each in statements))
+        with connection.wrap_database_errors:
+            text = ";\n".join(cursor.mogrify(each.sql, each.values) for each in statements)
+        cursor.execute(text)
         given = []
         for statement in statements:
             given.append(statement.read(cursor.fetchall() if cursor.description else []))

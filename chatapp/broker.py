@@ -5,10 +5,13 @@ AttributeError of that ends the worker. There is nothing to say over such a conn
 again what was not acknowledged, after its visibility timeout. Jobs may be done twice.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from kombu.transport import redis
+from kombu.transport import TRANSPORT_ALIASES, redis
+from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
@@ -19,18 +22,28 @@ class QoS(redis.QoS):
         connection = self.channel.connection
         return connection is None or connection.client is None
 
+    @contextmanager
+    def _unless_lost(self, sentence: str) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, AttributeError) as error:
+            # Looked at afterwards: jobs end in threads, while another gives the connection up.
+            if isinstance(error, AttributeError) and not self._is_lost:
+                raise
+            log.warning(sentence, error=type(error).__name__)
+
     def ack(self, delivery_tag: str) -> None:
-        if self._is_lost:
-            log.warning("job not acknowledged", reason="its connection to the broker was lost")
-        else:
+        with self._unless_lost("job not acknowledged"):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        if not self._is_lost:
+        with self._unless_lost("job not given back"):
             super().reject(delivery_tag, requeue=requeue)
 
     def restore_unacked(self, client: Any = None) -> None:
-        if not self._is_lost:
+        if self._is_lost:
+            self._delivered.clear()
+        else:
             super().restore_unacked(client)
 
 
@@ -40,3 +53,8 @@ class Channel(redis.Channel):
 
 class Transport(redis.Transport):
     Channel = Channel
+
+
+def use() -> None:
+    """Have Celery travel so. A setting would name a transport in the place of the URL's scheme, which asks for TLS."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))

@@ -238,7 +238,7 @@ DATABASES: dict[str, dict[str, Any]] = {
             "keepalives_interval": 10,
             "keepalives_count": 3,
             **_parsed.get("OPTIONS", {}),  # such as sslmode, in the URL's query
-            "server_side_binding": False,  # chatapp.conversations.rows sends several statements at once
+            "server_side_binding": False,  # billing.sql sends several statements at once
             "pool": {
                 "min_size": 1,
                 "max_size": int(number("DATABASE_POOL", "10", least=4)),
@@ -278,7 +278,6 @@ CHANNEL_LAYERS = {
 }
 
 CELERY_BROKER_URL = REDIS_URL
-CELERY_BROKER_TRANSPORT = "chatapp.broker:Transport"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

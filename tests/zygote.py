@@ -140,16 +140,22 @@ def heard(line: socket.socket) -> tuple[bytes, list[int]]:
 
 def copies_wanted(line: socket.socket) -> dict[str, Any] | None:
     """Make copies until nobody can ask for one any more; in a copy, what it is to be."""
+    codes: dict[int, int] = {}
     while True:
         asked, files = heard(line)
         if not asked:
             return None
         request = json.loads(asked)
         if "ended" in request:
-            ended, status = os.waitpid(request["ended"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if ended else None
+            pid = request["ended"]
+            if pid not in codes:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            answer = codes.get(pid)
         else:
             answer = os.fork()
+            codes.pop(answer, None)  # an id that is given again
             if answer == 0:
                 line.close()
                 become(request, files)

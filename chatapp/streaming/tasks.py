@@ -3,13 +3,14 @@
 Whatever is not done because the database is away is done by a later run of a periodic task.
 """
 
+import time
 from datetime import timedelta
 from uuid import UUID
 
 import structlog
 from celery import shared_task
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Func, Q, QuerySet
+from django.db.models.functions import Greatest, Now
 
 from accounts.notify import notify
 from billing.away import later_if_the_database_is_away
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 LATE_AFTER = timedelta(seconds=8)
 # Six heartbeats missed: dead, whatever else is known; found by the next sweep, within a minute of the last one.
 DEAD_AFTER = timedelta(seconds=30)
+# A process that lost its connection to Valkey has another one by then.
+COMES_BACK_SECONDS = 3
 # The worker was told at once of every turn that ended; what is still missing by then, it never heard of.
 UNRECORDED_AFTER = timedelta(minutes=1)
 BATCH = 500
@@ -79,13 +82,15 @@ def sweep() -> None:
 
     The database's clock decides whose heartbeat is late, so hosts may disagree about the time.
     """
-    late = Turn.objects.running().filter(heartbeat_at__lt=Now() - LATE_AFTER)
-    writers = {writer for writer in late.values_list("writer", flat=True) if writer is not None}
-    gone = writers - journal.alive(writers)
-    dead = late.filter(Q(heartbeat_at__lt=Now() - DEAD_AFTER) | Q(writer__in=gone))
-    for turn_id, user_id, conversation_id in dead.values_list("pk", "user_id", "conversation_id")[:BATCH]:
+    # No heartbeat could come while the database was away.
+    silent_since = Greatest("heartbeat_at", Func(function="pg_postmaster_start_time"))
+    running = Turn.objects.running().alias(silent_since=silent_since)
+    late = running.filter(silent_since__lt=Now() - LATE_AFTER)
+    dead = late.filter(Q(silent_since__lt=Now() - DEAD_AFTER) | Q(writer__in=_gone(late)))
+    found = dead.values_list("pk", "user_id", "conversation_id", "heartbeat_at")[:BATCH]
+    for turn_id, user_id, conversation_id, heartbeat in found:
         thinking, text = journal.rescue(turn_id)
-        ending = turns.interrupt(turn_id, thinking=thinking, text=text)
+        ending = turns.interrupt(turn_id, thinking=thinking, text=text, heartbeat=heartbeat)
         if ending is None:
             continue
         log.warning("turn swept", turn=str(turn_id), kept_characters=len(text))
@@ -95,6 +100,17 @@ def sweep() -> None:
             notify(user_id, "turn", turn=str(turn_id), conversation=conversation, state="interrupted")
         # Recorded here and now: another job could only do the same later.
         _record(Turn.objects.filter(pk=turn_id))
+
+
+def _gone(late: QuerySet[Turn]) -> set[UUID]:
+    """Those of the processes that write these turns which have no connection to Valkey."""
+    writers = {writer for writer in late.values_list("writer", flat=True) if writer is not None}
+    gone = writers - journal.alive(writers)
+    if not gone:
+        return gone
+    # A Valkey that has just come back knows nobody yet.
+    time.sleep(COMES_BACK_SECONDS)
+    return gone - journal.alive(gone)
 
 
 def _record(ended: QuerySet[Turn]) -> int:

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -454,13 +454,15 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
     return ending_of(turn, wallet)
 
 
-def interrupt(turn_id: uuid.UUID, *, thinking: str, text: str) -> Ending | None:
+def interrupt(
+    turn_id: uuid.UUID, *, thinking: str, text: str, heartbeat: datetime | None = None
+) -> Ending | None:
     """Close a turn that its process left behind: keep what text is known, release the hold, charge nothing.
 
-    None if it was closed in the meantime.
+    None if it was closed in the meantime, or its process told since this `heartbeat` that it lives.
     """
     with transaction.atomic():
-        wallet, [runs] = ledger.lock_wallet_holding(turn_id, _runs(turn_id))
+        wallet, [runs] = ledger.lock_wallet_holding(turn_id, _runs(turn_id, heartbeat))
         if not runs:
             return None
         turn = Turn.objects.get(pk=turn_id)
@@ -513,10 +515,15 @@ def _verdict(live: LiveTurn, outcome: Outcome) -> Turn.State:
     return Turn.State(live.leaving)
 
 
-def _runs(turn_id: uuid.UUID) -> Statement[bool]:
+RUNS = """
+    SELECT 1 FROM conversations_turn
+    WHERE id = %(turn)s AND state = 'running' AND heartbeat_at = COALESCE(%(heartbeat)s, heartbeat_at)
+"""
+
+
+def _runs(turn_id: uuid.UUID, heartbeat: datetime | None = None) -> Statement[bool]:
     """Whether nobody has closed this turn. Whoever closes one has locked its wallet, so the answer stays true."""
-    question = "SELECT state = 'running' FROM conversations_turn WHERE id = %s"
-    return Statement(question, [turn_id], lambda found: found == [(True,)])
+    return Statement(RUNS, {"turn": turn_id, "heartbeat": heartbeat}, bool)
 
 
 def _end(

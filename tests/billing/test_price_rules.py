@@ -134,10 +134,12 @@ def test_no_price_takes_the_place_of_one_that_was_in_force(
 def test_a_price_that_has_begun_by_the_commit_is_refused(model: LanguageModel) -> None:
     """Its transaction began long ago: turns have been held at the price before in the meantime."""
     row(model, begins_in=-timedelta(days=9))
-    with refused("cannot begin in the past, where another was in force"):
-        late = row(model, begins_in=timedelta(seconds=-59.5))
+    with transaction.atomic():
+        late = row(model, begins_in=timedelta(seconds=-58))
         sql("SELECT pg_sleep_until(%s)", late.effective_from + timedelta(seconds=60.001))
-        commit_would_follow()
+        with refused("cannot begin in the past, where another was in force"):
+            commit_would_follow()
+        transaction.set_rollback(True)
 
 
 def test_who_enters_a_price_waits_for_who_entered_one_before(committed_db: None) -> None:

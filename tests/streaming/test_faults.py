@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 
 from accounts.models import ApiKey, User
 from billing import ledger
@@ -69,7 +70,7 @@ def test_a_killed_web_process_charges_nothing_and_keeps_the_text(
     assert Hold.objects.get(pk=turn).state == "pending"
 
     grow_old(turn, LATE_AFTER)
-    sweep.delay()
+    sweep_until_ended(stack, turn)
     events = follow(client, turn)
     rest = follow(client, turn, after=seen[-1]["_id"])
 
@@ -101,15 +102,53 @@ def test_a_turn_whose_process_lives_is_not_swept(
         client.post(f"/api/v1/turns/{turn}/stop")
 
 
-def test_who_has_no_heartbeat_for_long_is_dead_whatever_else_is_seen(alice: User) -> None:
+def test_who_has_no_heartbeat_for_long_is_dead_whatever_else_is_seen(stack: Stack, alice: User) -> None:
     turn = turns.open(alice, turns.Ask(id=uuid4(), text="hello")).turn
     Turn.objects.filter(pk=turn.pk).update(writer=None)
     grow_old(turn.pk, LATE_AFTER)
     sweep()
     assert Turn.objects.get(pk=turn.pk).state == "running"
     grow_old(turn.pk, DEAD_AFTER)
-    sweep()
+    sweep_until_ended(stack, turn.pk)
     assert Turn.objects.get(pk=turn.pk).state == "interrupted"
+
+
+def sweep_until_ended(stack: Stack, turn: Any) -> None:
+    """As the beat does. A heartbeat from before PostgreSQL was started, for another test, is late only later."""
+
+    def ended() -> bool:
+        sweep()
+        return Turn.objects.get(pk=turn).state != "running"
+
+    stack.wait_until(ended, "the turn is swept")
+
+
+def test_who_tells_that_it_lives_in_the_last_moment_is_not_swept(alice: User) -> None:
+    turn = turns.open(alice, turns.Ask(id=uuid4(), text="hello")).turn
+    before = Turn.objects.get(pk=turn.pk).heartbeat_at
+    Turn.objects.filter(pk=turn.pk).update(heartbeat_at=Now())
+    assert turns.interrupt(turn.pk, thinking="", text="", heartbeat=before) is None
+    assert turns.interrupt(turn.pk, thinking="", text="", heartbeat=Turn.objects.get(pk=turn.pk).heartbeat_at)
+
+
+def test_a_valkey_that_has_just_come_back_knows_nobody_and_says_of_nobody_that_they_are_dead(
+    stack: Stack, alice: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = sign_in(alice)
+    turn = ask_until(client, has_text, SLOW)[0]["turn"]
+    known, asked = journal.alive, []
+
+    def alive(writers: set[UUID]) -> set[UUID]:
+        asked.append(writers)
+        return known(writers) if len(asked) > 1 else set()
+
+    monkeypatch.setattr(journal, "alive", alive)
+    with client.stream("GET", f"/api/v1/turns/{turn}/events"):
+        grow_old(turn, LATE_AFTER)
+        sweep()
+        assert Turn.objects.get(pk=turn).state == "running"
+        client.post(f"/api/v1/turns/{turn}/stop")
+    assert asked[0] == asked[1] != set()
 
 
 def test_a_client_that_leaves_at_once_leaves_no_hold_behind(stack: Stack, alice: User) -> None:
@@ -163,17 +202,15 @@ def test_a_worker_goes_on_when_valkey_dies_in_the_middle_of_its_job(
     beginning = len(log.read_text())
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE streaming_usagerecord IN EXCLUSIVE MODE")
-        turns = [ask(client, "hello")[0]["turn"]]
-        stack.wait_until(somebody_waits_for_a_table, "its usage is being recorded")
+        ask(client, "hello")
+        stack.wait_until(somebody_waits_for_a_table, "the worker is in the middle of a job")
         stack.valkey.kill()
         stack.wait_until(lambda: "broker lost" in log.read_text()[beginning:], "the worker has noticed")
     stack.restart(stack.valkey)
     stack.wait_until(stack.is_ready, "the worker is there again")
 
-    turns.append(ask(client, "hello again")[0]["turn"])
-    stack.wait_until(
-        lambda: UsageRecord.objects.filter(pk__in=turns).count() == 2, "the usage of both is recorded"
-    )
+    turn = ask(client, "hello again")[0]["turn"]
+    stack.wait_until(lambda: UsageRecord.objects.filter(pk=turn).exists(), "it does another job")
     assert stack.worker.pid == pid
     assert stack.worker.running
 

@@ -14,6 +14,8 @@ from billing.tasks import (
     send_waiting_mails,
     top_up,
 )
+from chatapp.broker import Transport
+from chatapp.celery import app as celery
 from chatapp.streaming.tasks import (
     name_conversation,
     record_missing_usage,
@@ -59,3 +61,10 @@ def test_a_mistake_of_ours_stays_loud(db: None, job: Task, arguments: tuple[str,
 
     with connection.execute_wrapper(mistaken), pytest.raises(ProgrammingError):
         job(*arguments)
+
+
+@pytest.mark.parametrize(("scheme", "encrypted"), [("redis", False), ("rediss", True)])
+def test_jobs_travel_in_our_manner_and_encrypted_where_the_url_says_so(scheme: str, encrypted: bool) -> None:
+    connection = celery.connection_for_write(f"{scheme}://user:secret@valkey.example:6380/0")
+    assert connection.get_transport_cls() is Transport
+    assert bool(connection.ssl) is encrypted

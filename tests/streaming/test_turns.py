@@ -253,7 +253,7 @@ def test_a_stopped_answer_is_kept_and_charged_for_what_was_sent(
 def test_an_answer_is_stopped_before_the_provider_has_accepted_it(
     stack: Stack, alice: User, sign_in: SignIn
 ) -> None:
-    client = sign_in(alice)
+    client = sign_in(alice, url=stack.start_web({"TURN_CONNECT_SECONDS": "60"}).url)
     stack.claude.script("hang")
 
     def stop(seen: list[dict[str, Any]]) -> bool:

@@ -92,6 +92,7 @@ class Journal:
         self._entries.append(entry)
         if len(self._entries) > MAX_ENTRIES:
             self._forget_body(self._entries.popleft())
+        self._tell()
         return entry
 
     def keep_body(self, entry: Entry, body: bytes) -> None:
@@ -112,6 +113,10 @@ class Journal:
         entry.state = state
         if state not in ("waiting", "streaming"):
             entry.ended_at = time.time()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wakes whoever waits in `find`."""
         self._changed.set()
         self._changed = asyncio.Event()
 
