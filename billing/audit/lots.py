@@ -74,23 +74,28 @@ LOT_PASSED_OVER = Rule(
     "lot_passed_over",
     "A transfer has used all that it could of the lots that were there: a reversal of what it gives back.",
     """
-    SELECT DISTINCT concat('transfer ', t.id), concat(t.amount, ' of lots, while lot ', l.transfer_id, ' was there'),
-        concat(COALESCE(used.amount, 0), ' of lots')
-    FROM (
+    WITH l AS MATERIALIZED (
         SELECT *, (
             SELECT min(transfer_id) FROM billing_lotuse WHERE lot_id = lot.transfer_id AND remaining_after = 0
         ) AS used_up
         FROM billing_lot lot
-    ) l
-    JOIN billing_transfer t ON t.debit_id = l.account_id AND t.kind <> 'expiry' AND t.id > l.transfer_id
-        AND (l.used_up IS NULL OR t.id < l.used_up)
-    LEFT JOIN (SELECT transfer_id, sum(amount) AS amount FROM billing_lotuse GROUP BY transfer_id) used
-        ON used.transfer_id = t.id
-    WHERE COALESCE(used.amount, 0) < t.amount AND CASE
-        WHEN t.kind IN ('refund', 'dispute') THEN l.transfer_id = (
+    ), t AS MATERIALIZED (
+        SELECT transfer.*, l.transfer_id AS lot_id, l.expires_at AS lot_expires_at, COALESCE(used.amount, 0) AS used
+        FROM l
+        JOIN billing_transfer transfer ON transfer.debit_id = l.account_id AND transfer.kind <> 'expiry'
+            AND transfer.id > l.transfer_id AND (l.used_up IS NULL OR transfer.id < l.used_up)
+        LEFT JOIN (SELECT transfer_id, sum(amount) AS amount FROM billing_lotuse GROUP BY transfer_id) used
+            ON used.transfer_id = transfer.id
+        WHERE COALESCE(used.amount, 0) < transfer.amount
+    )
+    SELECT DISTINCT concat('transfer ', t.id), concat(t.amount, ' of lots, while lot ', t.lot_id, ' was there'),
+        concat(t.used, ' of lots')
+    FROM t
+    WHERE CASE
+        WHEN t.kind IN ('refund', 'dispute') THEN t.lot_id = (
             SELECT id FROM billing_transfer WHERE order_id = t.order_id AND kind = 'purchase'
         )
-        ELSE l.expires_at > COALESCE((SELECT created_at FROM billing_hold WHERE id = t.hold_id), t.created_at) END
+        ELSE t.lot_expires_at > COALESCE((SELECT created_at FROM billing_hold WHERE id = t.hold_id), t.created_at) END
     """,
 )
 
