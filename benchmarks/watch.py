@@ -3,6 +3,7 @@
 import threading
 import time
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -71,7 +72,7 @@ class Watch:
     def _look(self) -> None:
         at, cpu, memory = time.monotonic(), 0.0, 0
         for process in [self._process, *self._process.children(recursive=True)]:
-            with process.oneshot():
+            with suppress(psutil.NoSuchProcess), process.oneshot():  # a child may end at any moment
                 times = process.cpu_times()
                 cpu += times.user + times.system
                 memory += process.memory_info().rss

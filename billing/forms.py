@@ -137,7 +137,6 @@ class AutoTopUpForm(BillingForm):
     threshold = forms.DecimalField(
         min_value=0,
         max_value=HIGHEST_THRESHOLD,
-        max_digits=12,
         decimal_places=6,
         error_messages={
             "required": "Say below how many credits to top up.",
@@ -145,8 +144,6 @@ class AutoTopUpForm(BillingForm):
             "min_value": "Credits to top up at cannot be negative.",
             "max_value": f"The highest balance to top up at is {HIGHEST_THRESHOLD:,} credits.",
             "max_decimal_places": "Credits have at most six places after the point.",
-            "max_digits": f"The highest balance to top up at is {HIGHEST_THRESHOLD:,} credits.",
-            "max_whole_digits": f"The highest balance to top up at is {HIGHEST_THRESHOLD:,} credits.",
         },
     )
     pack = forms.ModelChoiceField(
@@ -184,8 +181,10 @@ class AutoTopUpForm(BillingForm):
             self.add_error(
                 "monthly_cap", f"Each top-up costs {price}: let it spend that much a month at least."
             )
+        if found["enabled"] and not found["threshold"]:
+            self.add_error("threshold", "Only a debt is below 0 credits: top up at more than that.")
         # Else one top-up would lead to the next, until the month's cap.
-        if found["enabled"] and self.threshold_microcredits > self.purchase.credits_microcredits:
+        elif found["enabled"] and self.threshold_microcredits > self.purchase.credits_microcredits:
             brought = f"{to_credits(self.purchase.credits_microcredits).normalize():,f}"
             self.add_error(
                 "threshold", f"One top-up brings {brought} credits: top up below that, or buy more at once."

@@ -126,6 +126,8 @@ def test_a_card_is_kept_only_by_who_asked_for_it(saver: Saver) -> None:
     [
         ({"threshold": ""}, "threshold", "Say below how many credits to top up."),
         ({"threshold": "-1"}, "threshold", "Credits to top up at cannot be negative."),
+        ({"threshold": "0"}, "threshold", "Only a debt is below 0 credits: top up at more than that."),
+        ({"threshold": "9999999"}, "threshold", "The highest balance to top up at is 100,000 credits."),
         ({"threshold": "100001"}, "threshold", "The highest balance to top up at is 100,000 credits."),
         ({"threshold": "501"}, "threshold", "One top-up brings 500 credits: top up below that, or buy more"),
         ({"threshold": "1e400"}, "threshold", "The highest balance to top up at is 100,000 credits."),
@@ -146,7 +148,7 @@ def test_what_makes_no_sense_is_refused_at_its_field(
     answer = saver.ask(**changes)
     assert answer.status_code == 400
     assert f'aria-describedby="{field}-wrong"' in answer.text
-    (told,) = re.findall(r'class="error" id="(.+?)-wrong"><p>(.+?)</p>', answer.text)
+    (told,) = re.findall(r'class="error" id="(.+?)-wrong"><p>([^<]+)</p></div>', answer.text)
     assert told[0] == field
     assert told[1].startswith(sentence)
     for name, typed in changes.items():
