@@ -39,7 +39,7 @@ def open_turn(user: User, hold_id: uuid.UUID) -> None:
 
 def close_turn(hold_id: uuid.UUID) -> None:
     with transaction.atomic():
-        wallet = ledger.locked_wallet_holding(hold_id)
+        wallet, _ = ledger.lock_wallet_holding(hold_id)
         ledger.settle(wallet=wallet, hold_id=hold_id, price=PRICE)
 
 

@@ -63,14 +63,8 @@ def wallet_holding(hold_id: uuid.UUID) -> Account:
     return Account.objects.get(holds=hold_id)
 
 
-def locked_wallet_holding(hold_id: uuid.UUID) -> Account:
-    """`wallet_holding`, locked until the transaction ends."""
-    wallet, _ = lock_wallet_holding(hold_id)
-    return wallet
-
-
 def lock_wallet_holding(hold_id: uuid.UUID, *then: Statement[Any]) -> tuple[Account, list[Any]]:
-    """`locked_wallet_holding`, and what `then` finds once the lock is there, in the same round trip."""
+    """`wallet_holding`, locked until the transaction ends, and what `then` finds once the lock is there."""
     row, *found = _locking(Statement(LOCK_OF_HOLD, {"hold": hold_id}, _one), then)
     if row is None:
         raise Account.DoesNotExist(f"there is no hold {hold_id}")

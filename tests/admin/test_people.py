@@ -197,7 +197,7 @@ def test_deleting_and_the_end_of_an_answer_wait_for_each_other(
     wallet = ledger.wallet_of(alice)
     with ThreadPoolExecutor() as pool:
         with transaction.atomic():
-            ledger.locked_wallet_holding(turn)
+            ledger.lock_wallet_holding(turn)
             deletion = pool.submit(deleted_in_a_thread, desk, alice)
             wait_until(somebody_waits, "the deletion waits for the wallet", 20)
             close_turn(turn, CREDIT)

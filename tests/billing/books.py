@@ -105,7 +105,7 @@ def open_turn(
 def close_turn(turn_id: uuid.UUID, price: int) -> Settlement:
     """End a turn of Haiku's whose tokens come to `price`, and settle its hold; HoldEnded if somebody else did."""
     with transaction.atomic():
-        wallet = ledger.locked_wallet_holding(turn_id)
+        wallet, _ = ledger.lock_wallet_holding(turn_id)
         settlement = ledger.settle(wallet=wallet, hold_id=turn_id, price=price)
         Turn.objects.filter(pk=turn_id).update(
             state="completed" if price else "failed",
