@@ -29,12 +29,12 @@ def run(*statements: Statement[Any]) -> list[Any]:
     PostgreSQL takes several at once only in its simple protocol, in which the values are written into the text: psycopg
     does that for Django unless `server_side_binding` is set.
     """
-    with connection.cursor() as cursor:
-        with connection.wrap_database_errors:
-            text = ";\n".join(cursor.mogrify(each.sql, each.values) for each in statements)
-        cursor.execute(text)
+    with connection.cursor() as wrapped, connection.wrap_database_errors:
+        cursor = wrapped.cursor  # psycopg's own: Django's would look for each name again and wrap each call
+        wrapped.execute(";\n".join(cursor.mogrify(each.sql, each.values) for each in statements))
         given = []
         for statement in statements:
-            given.append(statement.read(cursor.fetchall() if cursor.description else []))
+            gives_rows = cursor.rownumber is not None  # `description` would make an object of each column
+            given.append(statement.read(cursor.fetchall() if gives_rows else []))
             cursor.nextset()
         return given

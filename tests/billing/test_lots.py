@@ -230,8 +230,8 @@ def test_credits_that_expire_between_the_lock_and_the_hold_are_not_held(alice: U
 def test_credits_that_expired_and_are_not_needed_hinder_no_hold(alice: User) -> None:
     given = grant(alice, 50, expires_at=now())
 
-    def hold(*, id: uuid.UUID, amount: int) -> Hold:
-        return ledger.hold(wallet=Account.objects.get(user=alice), hold_id=id, amount=amount)
+    def hold(*, id: uuid.UUID, amount: int) -> None:
+        ledger.hold(wallet=Account.objects.get(user=alice), hold_id=id, amount=amount)
 
     turn = open_turn(alice, WELCOME, hold=hold)
     assert remaining(given) == [50]
