@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models.functions import Now
 from django.db.utils import OperationalError
 
@@ -1052,3 +1053,29 @@ def test_the_books_are_read_in_one_snapshot_that_changes_nothing(committed_db: N
     report = audit.prove([Rule("probe", "How the books are read.", settings)])
     [row] = report.broken["probe"]
     assert (row.row, row.expected) == ("repeatable read", "on")
+
+
+def test_what_is_committed_while_the_books_are_read_is_seen_by_no_rule(committed_db: None) -> None:
+    people = "SELECT count(*)::text, pg_sleep(0.2)::text, '' FROM accounts_user"
+    rules = WhileSomebodySignsUp(
+        Rule(f"people {number}", "How many there are.", people) for number in range(6)
+    )
+    found = {row.row for rows in audit.prove(rules).broken.values() for row in rows}
+    assert found != {str(User.objects.count())}
+    assert len(found) == 1
+
+
+class WhileSomebodySignsUp(list[Rule]):
+    """Rules that are asked for in the moment after somebody signed up."""
+
+    def __iter__(self) -> Iterator[Rule]:
+        with ThreadPoolExecutor(1) as elsewhere:
+            elsewhere.submit(_sign_up).result()
+        return super().__iter__()
+
+
+def _sign_up() -> None:
+    try:
+        User.objects.create_user(email=f"{uuid.uuid4()}@example.com")
+    finally:
+        connections.close_all()
