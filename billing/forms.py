@@ -119,6 +119,8 @@ class SubscriptionForm(PlanForm):
     """What to do with a subscription: change to a plan, end it with its period, or go on after all."""
 
     ACTIONS = ("cancel", "resume")
+    # What the page said that the plan costs, so that nobody is charged another price than the one they saw.
+    price_cents = forms.IntegerField(required=False)
     action = forms.ChoiceField(
         choices=[(name, name) for name in ACTIONS],
         required=False,
@@ -128,6 +130,14 @@ class SubscriptionForm(PlanForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["plan"].required = not self.data.get("action")
+
+    def clean(self) -> dict[str, Any]:
+        plan, seen = self.cleaned_data.get("plan"), self.cleaned_data.get("price_cents")
+        if plan and seen is not None and seen != plan.price_cents:
+            raise forms.ValidationError(
+                "The price of this plan has changed. Nothing was charged: look again."
+            )
+        return self.cleaned_data
 
 
 class AutoTopUpForm(BillingForm):

@@ -60,14 +60,20 @@ def _page_for(customer: Customer, user: User, plan: Plan, *, success_url: str, c
         _close(session_id)
 
 
+def to_change(user: User, plan: Plan) -> Subscription:
+    """The subscription whose plan can become `plan`; SubscriptionRefused with what stands against it."""
+    subscription = going(user)
+    if subscription.plan_id == plan.pk:
+        raise SubscriptionRefused("This is your plan already.")
+    return subscription
+
+
 def change_plan(user: User, plan: Plan) -> Subscription:
     """Begin a period of another plan at once, charged at once; credits that were given stay until they expire.
 
     PaymentRefused if the bank says no: then the subscription is what it was.
     """
-    subscription = _going(user)
-    if subscription.plan_id == plan.pk:
-        raise SubscriptionRefused("This is your plan already.")
+    subscription = to_change(user, plan)
     known_at_stripe(plan)
     try:
         at_stripe.change_price(subscription, plan)
@@ -80,9 +86,23 @@ def change_plan(user: User, plan: Plan) -> Subscription:
     return bring_up_to_date(subscription.stripe_id) or subscription
 
 
+def going(user: User) -> Subscription:
+    """A person's subscription if its plan can be changed or ended; SubscriptionRefused with what to do first."""
+    subscription = of(user)
+    if subscription is None:
+        raise SubscriptionRefused("You have no subscription. Choose a plan to begin one.")
+    if subscription.is_unpaid:
+        raise SubscriptionRefused("A payment for your subscription is due. Pay that first.")
+    if subscription.status == Subscription.Status.PAUSED:
+        raise SubscriptionRefused(
+            "Your subscription is paused. Write to whoever runs this site to resume it."
+        )
+    return subscription
+
+
 def end_with_period(user: User) -> Subscription:
     """Let it run out with the period that is paid."""
-    subscription = _going(user)
+    subscription = going(user)
     _run_out(subscription)
     subscription.refresh_from_db()
     return subscription
@@ -138,20 +158,6 @@ def known_at_stripe(plan: Plan) -> None:
         price = at_stripe.price_of(plan)
         Plan.objects.filter(pk=plan.pk, stripe_price=None).update(stripe_price=price)
         plan.refresh_from_db()
-
-
-def _going(user: User) -> Subscription:
-    """A person's subscription if its plan can be changed or ended; SubscriptionRefused with what to do first."""
-    subscription = of(user)
-    if subscription is None:
-        raise SubscriptionRefused("You have no subscription. Choose a plan to begin one.")
-    if subscription.is_unpaid:
-        raise SubscriptionRefused("A payment for your subscription is due. Pay that first.")
-    if subscription.status == Subscription.Status.PAUSED:
-        raise SubscriptionRefused(
-            "Your subscription is paused. Write to whoever runs this site to resume it."
-        )
-    return subscription
 
 
 @transaction.atomic

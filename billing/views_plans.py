@@ -7,12 +7,12 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from billing import invoices, subscriptions, topups
+from billing import invoices, plan_terms, subscriptions, topups
 from billing.checkout import open_checkout
 from billing.customers import portal_url
 from billing.errors import BillingError, PaymentRefused, PaymentUnavailable, SubscriptionRefused
@@ -44,6 +44,32 @@ def subscribe(request: HttpRequest) -> HttpResponse:
     )
 
 
+@require_safe
+@never_cache
+@login_required
+def change(request: HttpRequest) -> HttpResponse:
+    """Say what changing to another plan costs and brings, before anything is done."""
+    form = PlanForm(request.GET)
+    if not form.is_valid():
+        return billing_page(request, problem=form.first_error, status=400)
+    user, plan = person_of(request), form.cleaned_data["plan"]
+    return _answer(
+        request,
+        lambda: render(request, "billing/change_plan.html", {"terms": plan_terms.of_change(user, plan)}),
+    )
+
+
+@require_safe
+@never_cache
+@login_required
+def end(request: HttpRequest) -> HttpResponse:
+    """Say what ending the subscription means, before anything is done."""
+    user = person_of(request)
+    return _answer(
+        request, lambda: render(request, "billing/end_plan.html", {"terms": plan_terms.of_end(user)})
+    )
+
+
 @require_POST
 @login_required
 def subscription(request: HttpRequest) -> HttpResponse:
@@ -53,10 +79,13 @@ def subscription(request: HttpRequest) -> HttpResponse:
         return billing_page(request, problem=form.first_error, status=400)
     user, plan, action = person_of(request), form.cleaned_data["plan"], form.cleaned_data["action"]
 
-    def change() -> str:
+    def done() -> str:
         if action == "cancel":
             ending = subscriptions.end_with_period(user)
-            messages.success(request, f"Your subscription ends on {ending.current_period_end:%-d %B %Y}.")
+            messages.success(
+                request,
+                f"Your plan ends on {ending.current_period_end:%-d %B %Y}. Until then it stays as it is.",
+            )
         elif action == "resume":
             subscriptions.go_on(user)
             messages.success(request, "Your subscription goes on.")
@@ -65,7 +94,7 @@ def subscription(request: HttpRequest) -> HttpResponse:
             messages.success(request, f"You are on {plan.name} from now on.")
         return reverse("billing") + "#plans"
 
-    return _go(request, change)
+    return _go(request, done)
 
 
 @require_safe
@@ -120,10 +149,15 @@ def invoice(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
 
 def _go(request: HttpRequest, find: Callable[[], str]) -> HttpResponse:
     """Go where `find` says, or say on the page why not."""
+    return _answer(request, lambda: SeeOther(find()))
+
+
+def _answer(request: HttpRequest, make: Callable[[], HttpResponse]) -> HttpResponse:
+    """What `make` makes, or the page that says why not."""
     if not settings.STRIPE_SECRET_KEY:
         return billing_page(request, problem=SWITCHED_OFF, status=503)
     try:
-        return SeeOther(find())
+        return make()
     except BillingError as error:
         status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 400)
         return billing_page(request, problem=str(error), status=status)

@@ -1,7 +1,8 @@
 """Who pays again and again: customers as Stripe knows them, plans and subscriptions to them, automatic top-ups."""
 
+import calendar
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Self
 
@@ -87,6 +88,14 @@ class Plan(models.Model):
     @property
     def credits_microcredits(self) -> int:
         return to_microcredits(self.credits)
+
+    def period_from(self, begins: datetime) -> datetime:
+        """When a period ends that begins then: on the same day of a later month, or else on that month's last."""
+        months = begins.year * 12 + begins.month - 1 + (12 if self.interval == self.Interval.YEAR else 1)
+        year, month = months // 12, months % 12 + 1
+        return begins.replace(
+            year=year, month=month, day=min(begins.day, calendar.monthrange(year, month)[1])
+        )
 
     @property
     def is_fixed(self) -> bool:

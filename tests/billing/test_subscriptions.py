@@ -1,8 +1,9 @@
 """Plans and subscriptions over HTTP: begun, renewed, changed, past due, ended, taken up again."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import DatabaseError, transaction
@@ -459,6 +460,54 @@ def test_another_plan_begins_at_once_and_keeps_the_credits(
     assert person.bought == [1050, 5500, 1050]
 
 
+def test_what_a_change_charges_and_brings_is_said_before_anything_is_done(
+    alice: User, charlie: User, subscriber: SubscriberOf, plus: Plan, big: Plan, demo_stripe: DemoStripe
+) -> None:
+    person = subscriber(alice)
+    first = person.subscribe(plus)
+    assert "/billing/subscription/change/" in person.browser.get("/billing/").text
+    asked_before = len(demo_stripe.requests())
+
+    page = person.browser.get("/billing/subscription/change/", params={"plan": big.pk})
+
+    said = " ".join(re.sub(r"<[^>]*>", " ", page.text).split())
+    until = f"{big.period_from(timezone.now()):%-d %B %Y}"
+    for fact in (
+        "Charged now $50 with what you pay for Plus with.",
+        f"Credits now 5,500 credits , to use until {until}.",
+        f"1,050.00 credits of your plan stay yours until {first.current_period_end:%-d %B %Y}.",
+        f"Next payment $50 on {until} ,",
+    ):
+        assert fact in said
+    assert len(demo_stripe.requests()) == asked_before
+    assert (person.subscription.plan, person.bought) == (plus, [1050])
+    confirm = dict(re.findall(r'name="(plan|price_cents)" value="(\d+)"', page.text))
+    assert person.change(plan=big.pk, price_cents=4900).status_code == 400, "another price than was shown"
+    assert person.bought == [1050]
+    assert person.change(**confirm).status_code == 303
+    assert (person.subscription.plan, person.bought) == (big, [1050, 5500])
+    assert f"{person.subscription.current_period_end:%-d %B %Y}" == until
+
+    outsider = subscriber(charlie)
+    for path in (f"change/?plan={plus.pk}", "end/"):
+        refused = outsider.browser.get(f"/billing/subscription/{path}")
+        assert refused.status_code == 409
+        assert "You have no subscription." in refused.text
+
+
+@pytest.mark.parametrize(
+    ("begins", "interval", "ends"),
+    [
+        ("2027-01-31", "month", "2027-02-28"),
+        ("2026-12-05", "month", "2027-01-05"),
+        ("2028-02-29", "year", "2029-02-28"),
+    ],
+)
+def test_a_period_ends_on_the_same_day_or_the_months_last(begins: str, interval: str, ends: str) -> None:
+    plan = Plan(interval=interval)
+    assert plan.period_from(datetime.fromisoformat(begins)) == datetime.fromisoformat(ends)
+
+
 def test_changing_twice_at_once_is_charged_once(
     alice: User, subscriber: SubscriberOf, plus: Plan, big: Plan, demo_stripe: DemoStripe
 ) -> None:
@@ -537,7 +586,10 @@ def test_ending_with_the_period_and_going_on_after_all(
     alice: User, subscriber: SubscriberOf, plus: Plan, demo_stripe: DemoStripe
 ) -> None:
     person = subscriber(alice)
-    person.subscribe(plus)
+    subscription = person.subscribe(plus)
+    asked = person.browser.get("/billing/subscription/end/").text
+    assert f"It stays until {subscription.current_period_end:%-d %B %Y}" in asked
+    assert not person.subscription.cancel_at_period_end
     assert person.change(action="cancel").status_code == 303
     assert person.subscription.cancel_at_period_end
     assert f"ends {person.subscription.current_period_end:%-d %B %Y}" in person.browser.get("/billing/").text
