@@ -98,7 +98,10 @@ def apply_payment(payment: Payment) -> tuple[Order | None, bool]:
 def locked(order: Order) -> tuple[Order, Account | None]:
     """An order and the wallet of who made it, both locked; no wallet if they are gone."""
     # The wallet before the order, like everybody who takes both.
-    wallet = ledger.locked_wallet_of(order.user) if order.user else None
+    try:
+        wallet = ledger.locked_wallet_of(order.user) if order.user else None
+    except User.DoesNotExist:  # deleted while this waited
+        wallet = None
     return Order.objects.select_for_update().get(pk=order.pk), wallet
 
 

@@ -57,7 +57,7 @@ def _page_for(customer: Customer, user: User, plan: Plan, *, success_url: str, c
         session_id, url = _page(visit, customer, success_url=success_url, cancel_url=cancel_url)
         if just_begun:
             return url
-        _close(session_id)
+        close_page(session_id)
 
 
 def to_change(user: User, plan: Plan) -> Subscription:
@@ -184,7 +184,7 @@ def _page(visit: PlanCheckout, customer: Customer, *, success_url: str, cancel_u
     return session_id, url
 
 
-def _close(session_id: str) -> None:
+def close_page(session_id: str) -> None:
     """Close a page at Stripe. If it was paid a moment ago, its subscription is known from then on."""
     try:
         expire_session(session_id)

@@ -7,7 +7,7 @@ from celery import shared_task
 from django.conf import settings
 
 from accounts.models import User
-from billing import ledger, mails, notices, reconciliation, subscriptions, topups
+from billing import closing, ledger, mails, notices, reconciliation, subscriptions, topups
 from billing.away import later_if_the_database_is_away
 from billing.errors import AlreadyReconciling
 
@@ -44,6 +44,13 @@ def top_up() -> None:
 def end_subscriptions_of_nobody() -> None:
     """Stop what people who are gone would go on paying for."""
     subscriptions.end_those_of_nobody()
+
+
+@shared_task
+@later_if_the_database_is_away
+def close_pages_of_nobody() -> None:
+    """Close the pages on which people who are gone would pay for nothing."""
+    closing.close_pages_of_nobody()
 
 
 @shared_task

@@ -47,6 +47,11 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "close-pages-of-nobody": {
+        "task": "billing.tasks.close_pages_of_nobody",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "hold-the-books-against-stripes": {
         "task": "billing.tasks.reconcile",
         "schedule": crontab(hour="3", minute="17"),

@@ -17,9 +17,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
-from billing import ledger, subscriptions
+from billing import closing, ledger, subscriptions
 from billing.errors import PaymentUnavailable
-from billing.models import Account, Customer
+from billing.models import Account, Customer, Order
 from chatapp.conversations.models import Conversation, Turn
 from chatapp.conversations.stopping import ask_to_stop
 
@@ -86,7 +86,9 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     except PaymentUnavailable as error:
         log.warning("account not deleted", user=str(user.pk), error=str(error))
         form.add_error(
-            None, "Your subscription could not be ended at Stripe now. Nothing was deleted: try again later."
+            None,
+            "Stripe could not be asked now to end what you may still be charged for. "
+            "Nothing was deleted: try again later.",
         )
         status = 503
     context = {
@@ -94,6 +96,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
         "chats": Conversation.objects.of(user).count(),
         "api_keys": user.api_keys.active().count(),
         "subscription": subscriptions.of(user),
+        "waits_for_bank": user.orders.filter(state=Order.State.PENDING).exists(),
     }
     return render(request, "settings/delete.html", context, status=status)
 
@@ -112,14 +115,15 @@ def refuse_debts(wallet: Account) -> None:
 
 
 def delete(user: User) -> None:
-    """End the person's subscription, and erase them.
+    """Close the pages on which the person may still pay, end their subscription, and erase them.
 
-    DebtLeft if they owe credits, AnswerRuns if they may come to, and PaymentUnavailable if a subscription cannot be
-    ended: then nothing was deleted. The subscription is ended first, at Stripe, which no transaction undoes: if a
-    payment is given back between that and the lock, so that one of the first two is raised only then, the account
-    stays and its plan is gone.
+    DebtLeft if they owe credits, AnswerRuns if they may come to, and PaymentUnavailable if Stripe cannot be asked:
+    then nothing was deleted. Stripe is asked first, which no transaction undoes: if a payment is given back between
+    that and the lock, so that one of the first two is raised only then, the account stays and its plan is gone.
     """
     refuse_debts(ledger.wallet_of(user))
+    # Before the subscriptions: one may have begun on such a page a moment ago.
+    closing.close_pages_of(user)
     for subscription in user.subscriptions.live():
         subscriptions.end_at_once(subscription)
     with transaction.atomic():

@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import ApiKey, User
 from billing import ledger, welcome
-from billing.models import Customer, Transfer, WelcomedAddress
+from billing.models import Customer, Order, Transfer, WelcomedAddress
 from chatapp.conversations.models import Conversation, Turn
 from chatapp.leaving import DebtLeft, delete
 from tests.accounts.conftest import PASSWORD, NewVisitor, is_signed_in
@@ -157,6 +157,14 @@ def test_it_takes_the_password_and_the_address(alices: Client, alice: User, char
         html = read(alices.post(DELETE, {"email": typed}))
         assert "to confirm" in html or "not the address" in html
     assert User.objects.filter(pk__in=[alice.pk, charlie.pk]).count() == 2
+
+
+def test_a_payment_that_a_bank_has_not_confirmed_is_spoken_of(alices: Client, alice: User) -> None:
+    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    bought = order(alice, CREDIT)
+    assert "your bank has not confirmed" not in read(alices.get(DELETE))
+    Order.objects.filter(pk=bought.pk).update(state="pending")
+    assert "your bank has not confirmed" in read(alices.get(DELETE))
 
 
 def test_what_staff_did_stays_on_record(alices: Client, alice: User) -> None:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Sum
 
 from accounts.models import User
@@ -14,6 +14,8 @@ from billing.stripe_gateway import Session
 from billing.stripe_gateway.checkout import session_in
 from billing.stripe_gateway.client import our_id
 from chatapp.local.demo_stripe.client import DemoStripe
+from tests.billing import books
+from tests.billing.books import CREDIT
 from tests.billing.conftest import Checkout, GoToCheckout
 from tests.stack import Stack
 
@@ -410,6 +412,16 @@ def test_a_payment_of_a_deleted_person_stays_in_the_books(
     assert transfer.amount == STARTER
     assert (transfer.credit.kind, transfer.credit.user) == (Account.Kind.WALLET, None)
     assert "refund it in Stripe" in stack.log_of("web").read_text()
+
+
+def test_a_person_who_is_deleted_while_a_payment_waits_for_them_is_gone(
+    alice: User, committed_db: None
+) -> None:
+    read_before = Order.objects.select_related("user").get(pk=books.order(alice, CREDIT).pk)
+    User.objects.get(pk=alice.pk).delete()
+    with transaction.atomic():
+        order, wallet = fulfilment.locked(read_before)
+    assert (order.user, wallet) == (None, None)
 
 
 def test_the_return_page_says_when_stripe_is_away(
