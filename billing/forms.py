@@ -14,6 +14,7 @@ from billing.templatetags.credits import money
 # A balance that is always below it would be topped up until the cap each month.
 HIGHEST_THRESHOLD = Decimal(100_000)
 HIGHEST_CAP = Decimal(100_000)
+WRONG_AMOUNT = "Write an amount in US dollars, such as 25 or 12.50."
 
 
 def cents(dollars: Decimal) -> int:
@@ -26,15 +27,14 @@ def in_words(dollars: Decimal) -> str:
 
 def _dollars(words: dict[str, str] | None = None, **kwargs: Any) -> forms.DecimalField:
     """A field for an amount of US dollars with its cents; `words` for what else can be wrong with it."""
-    wrong = "Write an amount in US dollars, such as 25 or 12.50."
     return forms.DecimalField(
         max_digits=12,
         decimal_places=2,
         error_messages={
-            "invalid": wrong,
+            "invalid": WRONG_AMOUNT,
             "max_decimal_places": "An amount has at most two places after the point.",
-            "max_digits": wrong,
-            "max_whole_digits": wrong,
+            "max_digits": WRONG_AMOUNT,
+            "max_whole_digits": WRONG_AMOUNT,
             **(words or {}),
         },
         **kwargs,
@@ -62,7 +62,7 @@ class BillingForm(forms.Form):
 
 
 class CheckoutForm(BillingForm):
-    """One pack on sale, or an amount of choice.
+    """One pack on sale, or an amount of choice, at whose field its mistakes stand.
 
     `order` is the id that the button was made with, so that a double click buys once. `keep_card`: Stripe is to keep
     what is paid with for automatic top-ups.
@@ -83,14 +83,13 @@ class CheckoutForm(BillingForm):
 
     def clean(self) -> dict[str, Any]:
         found = self.cleaned_data
-        if not self.errors and bool(found.get("pack")) == (found.get("amount") is not None):
-            raise forms.ValidationError(
-                "Choose a pack of credits or an amount, not both."
-                if found.get("pack")
-                else "Choose a pack of credits."
-                if "amount" not in self.data
-                else "Write an amount in US dollars, such as 25 or 12.50."
-            )
+        if self.errors or bool(found["pack"]) != (found["amount"] is not None):
+            return found
+        if found["pack"]:
+            raise forms.ValidationError("Choose a pack of credits or an amount, not both.")
+        if "amount" not in self.data:
+            raise forms.ValidationError("Choose a pack of credits.")
+        self.add_error("amount", WRONG_AMOUNT)
         return found
 
     @property

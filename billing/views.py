@@ -57,6 +57,8 @@ def checkout(request: HttpRequest) -> HttpResponse:
     if not settings.STRIPE_SECRET_KEY:
         return billing_page(request, problem=SWITCHED_OFF, status=503)
     if not form.is_valid():
+        if form.has_error("amount"):
+            return billing_page(request, amount_form=form, status=400)
         return billing_page(request, problem=form.first_error, status=400)
     try:
         url = open_checkout(
@@ -147,15 +149,17 @@ def billing_page(
     request: HttpRequest,
     *,
     problem: str = "",
+    amount_form: CheckoutForm | None = None,
     topup_form: AutoTopUpForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """The whole page, with what went wrong on top, or in the form for automatic top-ups as it was sent."""
+    """The whole page, with what went wrong on top, or in the form that it is wrong in, as it was sent."""
     user = person_of(request)
     wallet = ledger.wallet_of(user)
     shown = statement_page.shown(request.GET, user, wallet)
     context: dict[str, Any] = {
         "problem": problem,
+        "amount_form": amount_form,
         "topup_form": topup_form,
         "cancelled": "cancelled" in request.GET,
         "can_buy": bool(settings.STRIPE_SECRET_KEY),

@@ -222,6 +222,14 @@ def test_an_answer_links_to_its_chat_and_shows_how_its_price_comes_about(
     assert f"/chat/{talk.pk}/" not in html
 
 
+def test_an_estimated_charge_says_so_on_its_line(db: None, alice: User, browser_of: BrowserOf) -> None:
+    answered(alice)
+    answered(alice, estimated=True)
+    stopped, counted, _ = rows_of(browser_of(alice).get("/billing/").content.decode())
+    assert "500 out estimated" in stopped
+    assert "estimated" not in counted
+
+
 def test_no_part_of_the_page_styles_itself(db: None, alice: User, browser_of: BrowserOf) -> None:
     answered(alice)
     html = browser_of(alice).get("/billing/").content.decode()

@@ -1,7 +1,9 @@
 """POST /billing/checkout/ with an amount of one's own choice, promotion codes, and Stripe's invoices."""
 
+import re
 import uuid
 from decimal import Decimal
+from html import escape
 
 import pytest
 from django.test import Client
@@ -58,7 +60,10 @@ def test_an_amount_that_cannot_be_bought_is_refused(
 ) -> None:
     answer = sign_in(alice).post(CHECKOUT, data={"amount": typed})
     assert answer.status_code == 400
-    assert sentence in answer.text
+    assert f'id="amount-wrong"><p>{sentence}' in answer.text
+    (field,) = re.findall(r'<input [^>]*id="amount"[^>]*>', answer.text)
+    assert f' value="{escape(typed)}" ' in field
+    assert 'aria-invalid="true" aria-describedby="amount-wrong amount-help"' in field
     assert not alice.orders.exists()
     assert demo_stripe.requests() == []
 

@@ -243,7 +243,8 @@ def test_the_cap_of_the_month_is_kept(saver: Saver) -> None:
         topups.consider(saver.user.pk)
         saver.spend_all()
     assert saver.states == ["paid", "paid"]
-    assert "This month $10 of $14.99" in saver.browser.get("/billing/").text
+    said = "Automatic payments this month: $10 of at most $14.99."
+    assert said in saver.browser.get("/billing/").text, "the first, paid in person, does not count"
     # The month before does not count.
     with books.unguarded("billing_order"):
         saver.user.orders.filter(source="auto_topup").update(created_at=Now() - timedelta(days=32))
