@@ -8,6 +8,7 @@ from django.http import HttpRequest
 
 from accounts.addresses import client_address
 from accounts.models import User
+from accounts.presence import note_sign_in
 
 WRONG_CODE = "This code is not right, or no longer valid."
 DEAD_LINK = "This link is not valid, or no longer valid."
@@ -40,6 +41,11 @@ class AccountAdapter(DefaultAccountAdapter):
         "too_many_login_attempts": "Too many tries. Wait a few minutes and try again.",
         "unverified_primary_email": "Verify this address first.",
     }
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Whatever the way in, it is remembered when."""
+        super().login(request, user)
+        note_sign_in(request)
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address that allauth's own limits count, the same as everywhere."""

@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 import structlog
-from allauth.account.decorators import reauthentication_required
 from django import forms
 from django.conf import settings
 from django.contrib import messages
@@ -11,12 +10,13 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
+from accounts.presence import ask_again
 from billing import closing, ledger, subscriptions
 from billing.errors import PaymentUnavailable
 from billing.models import Account, Customer, Order
@@ -60,10 +60,9 @@ class LeavingForm(forms.Form):
 
 @never_cache
 @login_required
-@reauthentication_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def delete_account(request: HttpRequest) -> HttpResponse:
-    """Say what will be gone, ask for the address, and delete; the person has shown just now that it is them."""
+def delete_account(request: HttpRequest) -> HttpResponseBase:
+    """Say what will be gone, ask for the address, and delete once the person has shown just now that it is them."""
     user = cast(User, request.user)
     if is_on_record(user):
         return render(request, "settings/delete.html", {"on_record": True}, status=403)
@@ -72,6 +71,8 @@ def delete_account(request: HttpRequest) -> HttpResponse:
     try:
         refuse_debts(ledger.wallet_of(user))
         if form.is_valid():
+            if asked := ask_again(request, user):
+                return asked
             delete(user)
             logout(request)
             messages.success(

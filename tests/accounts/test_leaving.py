@@ -27,12 +27,16 @@ migration = import_module("billing.migrations.0023_welcomed_addresses")
 
 
 def leave(browser: Client, user: User) -> None:
-    """All the way: the password, then the address."""
-    confirm = browser.get(DELETE)["Location"]
-    assert confirm.startswith("/accounts/reauthenticate/?next=")
-    assert browser.post(confirm, {"password": PASSWORD})["Location"] == DELETE
+    """All the way, just after signing in."""
     read(browser.get(DELETE))
     assert browser.post(DELETE, {"email": user.email.upper()})["Location"] == "/"
+
+
+def grow_old(browser: Client) -> None:
+    """Let the sign-in of this session be longer ago than one is taken at one's word."""
+    session = browser.session
+    session["signed_in_at"] -= 301
+    session.save()
 
 
 def test_everything_goes_but_the_books(alices: Client, alice: User, charlie: User) -> None:
@@ -66,7 +70,6 @@ def test_a_debt_is_repaid_first(alices: Client, alice: User) -> None:
     pay(bought)
     close_turn(open_turn(alice, 120 * CREDIT), 120 * CREDIT)
     take_back(bought, 50 * CREDIT)
-    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
 
     for answer in (alices.get(DELETE), alices.post(DELETE, {"email": alice.email})):
         html = read(answer, status=403)
@@ -84,7 +87,6 @@ def test_what_an_answer_may_still_cost_is_waited_for(alices: Client, alice: User
     pay(bought)
     answer = open_turn(alice, 120 * CREDIT)
     take_back(bought, 50 * CREDIT)
-    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
 
     assert "Wait until it has ended" in read(alices.post(DELETE, {"email": alice.email}), status=409)
     close_turn(answer, 100 * CREDIT)
@@ -149,10 +151,7 @@ def test_an_answer_that_is_being_written_is_stopped_at_once_and_settled(
     assert (wallet.user, wallet.balance, wallet.held) == (None, 100 * CREDIT - turn.charged, 0)
 
 
-def test_it_takes_the_password_and_the_address(alices: Client, alice: User, charlie: User) -> None:
-    assert alices.post(DELETE, {"email": alice.email})["Location"].startswith("/accounts/reauthenticate/")
-    assert User.objects.filter(pk=alice.pk).exists()
-    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
+def test_it_takes_the_address(alices: Client, alice: User, charlie: User) -> None:
     for typed in ("", charlie.email):
         html = read(alices.post(DELETE, {"email": typed}))
         assert "to confirm" in html or "not the address" in html
@@ -160,16 +159,45 @@ def test_it_takes_the_password_and_the_address(alices: Client, alice: User, char
 
 
 def test_a_payment_that_a_bank_has_not_confirmed_is_spoken_of(alices: Client, alice: User) -> None:
-    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
     bought = order(alice, CREDIT)
     assert "your bank has not confirmed" not in read(alices.get(DELETE))
     Order.objects.filter(pk=bought.pk).update(state="pending")
     assert "your bank has not confirmed" in read(alices.get(DELETE))
 
 
+def test_a_while_after_signing_in_it_takes_the_password_too(alices: Client, alice: User) -> None:
+    grow_old(alices)
+    assert "What is gone at once" in read(alices.get(DELETE)), "that can be read without it"
+    confirm = alices.post(DELETE, {"email": alice.email})["Location"]
+    assert confirm.startswith("/accounts/reauthenticate/?next=")
+    assert "not right" in read(alices.post(confirm, {"password": "a wrong one"}))
+    assert User.objects.filter(pk=alice.pk).exists()
+
+    assert alices.post(confirm, {"password": PASSWORD})["Location"] == "/"
+    assert not is_signed_in(alices)
+    assert not User.objects.filter(pk=alice.pk).exists()
+
+
+def test_who_has_no_password_signs_in_once_more(db: None, new_visitor: NewVisitor) -> None:
+    user = User.objects.create_user(f"{new_id()}@example.org")
+    browser = new_visitor()
+    browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    answer = browser.post(DELETE, {"email": user.email})
+    assert answer["Location"] == f"/accounts/login/?next={DELETE}"
+    assert not is_signed_in(browser)
+    assert User.objects.filter(pk=user.pk).exists()
+
+
+def test_who_has_just_signed_up_need_not_confirm(new_visitor: NewVisitor) -> None:
+    browser, email = new_visitor(), f"{new_id()}@example.org"
+    answer = browser.post("/accounts/signup/", {"email": email, "password1": PASSWORD})
+    assert answer.status_code == 302, answer.content.decode()
+    leave(browser, User.objects.get(email=email))
+    assert not User.objects.filter(email=email).exists()
+
+
 def test_what_staff_did_stays_on_record(alices: Client, alice: User) -> None:
     LogEntry.objects.log_actions(alice.pk, [alice], CHANGE, "", single_object=True)
-    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
     assert "stays on record" in read(alices.get(DELETE), status=403)
     read(alices.post(DELETE, {"email": alice.email}), status=403)
     assert User.objects.filter(pk=alice.pk).exists()
