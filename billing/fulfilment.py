@@ -19,6 +19,9 @@ from billing.stripe_gateway.payments import Payment
 
 log = structlog.get_logger(__name__)
 
+# Why a purchase is in a wallet of nobody, by which it is told from those of people who left later.
+PAID_BY_NOBODY = "Paid after the account was deleted"
+
 
 def fulfil(session_id: str) -> Order | None:
     """Bring the order of a Checkout session up to what Stripe says of it; None if it has no order of ours.
@@ -110,17 +113,18 @@ def credit(order: Order, wallet: Account | None, *, asked: int, paid: int, curre
 
     `asked` is what Stripe asked for, `paid` what is left of it after a promotion code, in smallest units.
     """
+    reason = ""
     if wallet is None:
         # They deleted their account between paying and now. The books still show the money taken and the
         # credits owed, in a wallet of nobody, from which a refund can take them back.
-        wallet = Account.objects.create(kind=Account.Kind.WALLET)
+        wallet, reason = Account.objects.create(kind=Account.Kind.WALLET), PAID_BY_NOBODY
         log.error("payment of a deleted person: refund it in Stripe", order=str(order.pk))
     if (asked, currency) != (order.amount_cents, order.currency):
         log.warning("paid amount differs from the order", order=str(order.pk), asked=asked, currency=currency)
     order.state = Order.State.PAID
     order.paid_at = Now()
     order.paid_cents = paid
-    ledger.purchase(wallet=wallet, order=order)
+    ledger.purchase(wallet=wallet, order=order, reason=reason)
     mails.receipt(order, link=f"{settings.SITE_URL}{reverse('billing_invoice', args=[order.pk])}")
     if (person := order.user_id) is not None:
         transaction.on_commit(lambda: notify(person, "balance"), robust=True)

@@ -132,7 +132,7 @@ def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
     return Settlement(charged=charged, overrun=price - charged)
 
 
-def purchase(*, wallet: Account, order: Order) -> Transfer:
+def purchase(*, wallet: Account, order: Order, reason: str = "") -> Transfer:
     """Credit a paid order to a locked wallet, once however often it is called."""
     return _post(
         key=f"purchase:{order.id}",
@@ -142,6 +142,7 @@ def purchase(*, wallet: Account, order: Order) -> Transfer:
         amount=order.credits_microcredits,
         order=order,
         expires_at=order.credits_expire_at,
+        reason=reason,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from billing.comparison.finding import Finding
 from billing.comparison.money_back import of_reversal, of_transfer, taken_back
-from billing.comparison.orders import credited, credited_twice, of_credit
+from billing.comparison.orders import credited, credited_twice, of_credit, paid_by_nobody
 from billing.comparison.payments import of_invoice, of_payment, of_session, of_waiting, waiting
 from billing.comparison.theirs import Theirs, ask
 from billing.models import Reconciliation
@@ -34,3 +34,5 @@ def findings(run: Reconciliation, theirs: Theirs) -> Iterator[Finding]:
         yield from of_reversal(reversal)
     for transfer in taken_back(run):
         yield from of_transfer(transfer, theirs)
+    # After the reversals: what was refunded needs nobody any more.
+    yield from paid_by_nobody(run)

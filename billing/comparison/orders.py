@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
+from billing import fulfilment
 from billing.comparison.finding import Finding, Kind
 from billing.comparison.payments import amounts, of_session
 from billing.comparison.theirs import Theirs
 from billing.credits import as_string
-from billing.models import Order, Reconciliation, Transfer
+from billing.models import MoneyBack, Order, Reconciliation, Transfer
 from billing.stripe_gateway import lists
 from billing.templatetags.credits import money
 
@@ -79,6 +81,27 @@ def _booked(order: Order) -> Iterator[Finding]:
         expected=f"{owed} credits",
         found=f"{given} credits",
     )
+
+
+def paid_by_nobody(run: Reconciliation) -> Iterator[Finding]:
+    """Payments of people whose account was gone by then, who can use nothing of it, until the money has gone back."""
+    back = MoneyBack.objects.filter(order=OuterRef("pk")).order_by().values("order")
+    orders = credited(run).filter(
+        user=None,
+        transfers__kind=Transfer.Kind.PURCHASE,
+        transfers__reason=fulfilment.PAID_BY_NOBODY,
+        paid_cents__gt=Coalesce(Subquery(back.annotate(sum=Sum("cents")).values("sum")), 0),
+    )
+    for order in orders:
+        price = money(order.paid_cents or 0, order.currency)
+        yield Finding(
+            kind=Kind.PAID_BY_NOBODY,
+            stripe_id=order.stripe_payment_intent or order.stripe_session or order.stripe_invoice or "",
+            order=order,
+            says=f"{price} was paid by somebody who had deleted their account: refund it.",
+            expected=f"{price} paid",
+            found="nobody to credit",
+        )
 
 
 def credited_twice(run: Reconciliation) -> Iterator[Finding]:

@@ -57,6 +57,7 @@ class Discrepancy(models.Model):
         AMOUNT = "amount", "another amount"
         NOT_REVERSED = "not_reversed", "refund or dispute not booked"
         REVERSED = "reversed", "taken back for nothing"
+        PAID_BY_NOBODY = "paid_by_nobody", "paid after the account was deleted"
 
     run = models.ForeignKey(Reconciliation, models.PROTECT, related_name="discrepancies")
     kind = models.CharField(max_length=16, choices=Kind.choices)

@@ -18,6 +18,8 @@ from billing.errors import AlreadyReconciling
 from billing.models import AutoTopUp, Discrepancy, Order, Plan, Reconciliation, Transfer
 from chatapp.celery import app
 from chatapp.local.demo_stripe.client import DemoStripe
+from tests.admin.conftest import browser_of
+from tests.admin.desk import page
 from tests.billing import books
 from tests.billing.conftest import Checkout, GoToCheckout
 from tests.billing.subscribing import Subscriber
@@ -284,6 +286,27 @@ def test_a_payment_for_which_two_orders_were_credited(
     twin = books.order(alice, CREDIT)
     books.pay(twin, stripe_payment_intent=payment)
     assert open_ones(stripe_id=payment) == ["credited_twice"]
+
+
+def test_what_was_paid_for_an_account_that_was_gone_is_to_be_refunded(
+    alice: User, go_to_checkout: GoToCheckout, demo_stripe: DemoStripe
+) -> None:
+    before = paid(go_to_checkout, demo_stripe, alice).order
+    after, refunded = go_to_checkout(alice), go_to_checkout(alice)
+    User.objects.get(pk=alice.pk).delete()
+    for checkout in (after, refunded):
+        demo_stripe.pay(checkout.url)
+    demo_stripe.idle()
+    demo_stripe.refund(refunded.order.stripe_payment_intent)
+    demo_stripe.idle()
+
+    assert open_ones(after.order) == ["paid_by_nobody"]
+    says = Discrepancy.objects.get(order=after.order)
+    assert says.says == "$5 was paid by somebody who had deleted their account: refund it."
+    assert (says.stripe_id, says.expected) == (after.order.stripe_payment_intent, "$5 paid")
+    assert about(before) == about(refunded.order) == []
+    operator = User.objects.create_superuser(f"operator-{says.pk}@example.org")
+    assert "Show what it does" in page(browser_of(operator), f"/admin/billing/order/{after.order.pk}/refund/")
 
 
 def test_credits_taken_back_for_a_refund_that_stripe_does_not_know(
