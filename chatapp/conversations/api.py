@@ -31,7 +31,8 @@ class Listing(Schema):
     q: str = Field(
         default="",
         max_length=200,
-        description="Only those with this in their title or text, whatever its case and accents.",
+        description="Only those with all of these words in their title, or in one message, in any order, "
+        'whatever their case and accents. Words "in quotes" stand as they are written.',
     )
     archived: bool = Field(default=False, description="Those that were archived, instead of the others.")
     cursor: str | None = Field(default=None, description="`next` of the page before.")

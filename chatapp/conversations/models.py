@@ -22,10 +22,16 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(user=user)
 
     def matching(self, text: str) -> Self:
-        """Those with `text` in their title or in a message, whatever its case and accents."""
-        wanted = search.pattern(text)
-        said = Message.objects.filter(conversation=models.OuterRef("pk"), text__regex=wanted)
-        return self.filter(Q(title__regex=wanted) | models.Exists(said))
+        """Those with all words of `text` in their title, or in one message, whatever their order, case and accents.
+
+        Words in quotes stand as they are written there.
+        """
+        wanted = search.patterns(text)
+        titled = Q(*(Q(title__regex=pattern) for pattern in wanted))
+        said = Message.objects.filter(
+            *(Q(text__regex=pattern) for pattern in wanted), conversation=models.OuterRef("pk")
+        )
+        return self.filter(titled | models.Exists(said)) if wanted else self
 
     def with_running_turn(self) -> Self:
         running = Turn.objects.filter(conversation=models.OuterRef("pk"), state=Turn.State.RUNNING)

@@ -1,4 +1,4 @@
-"""What is searched for, as a regular expression of PostgreSQL's: neither case nor accents matter.
+"""What is searched for, as regular expressions of PostgreSQL's: neither case nor accents matter.
 
 A text is compared as it was written. To take its accents away for the comparison (`normalize` in SQL) takes PostgreSQL
 some twenty times as long as to look for any of a letter's forms.
@@ -14,6 +14,22 @@ MARKS = "\u0300-\u036f"
 # Beyond it Unicode has no letter that comes apart into one and such marks.
 BEYOND = "\u2200"
 _MARK = re.compile(f"[{MARKS}]")
+
+# PostgreSQL keeps 32 compiled expressions; with more it would compile each anew for each message.
+MOST_TERMS = 16
+# In quotes, closed or still being typed; or else up to the next space.
+_TERM = re.compile(r"""["“”]([^"“”]+)(?:["“”]|$)|(\S+)""")
+
+
+def patterns(query: str) -> list[str]:
+    """One for each word of `query`, and for each phrase in quotes: what is found matches all of them.
+
+    The longest come first: most texts lack those, and are not looked through for the others. Of very many words the
+    shortest are left out.
+    """
+    terms = [(phrase or word).strip() for phrase, word in _TERM.findall(query)]
+    distinct = dict.fromkeys(map(pattern, sorted(filter(None, terms), key=len, reverse=True)))
+    return list(distinct)[:MOST_TERMS]
 
 
 def pattern(text: str) -> str:

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from accounts.models import User
 from billing import ledger
 from billing.models import Transfer
+from chatapp.conversations import search
 from chatapp.conversations.models import Conversation, Message, Turn
 from chatapp.streaming import turns
 from chatapp.streaming.models import UsageRecord
@@ -248,9 +249,37 @@ def test_search_keeps_letters_apart_that_are_no_accents(api: Caller, alice: User
     assert titles(api.get(CONVERSATIONS, q="o" * 200)) == []
 
 
-def test_a_search_for_nothing_lists_all(api: Caller, alice: User) -> None:
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("reversal ledger", ["Kitchen", "Ledger and reversal"]),
+        ("LEDGER révers and", ["Ledger and reversal"]),
+        ("ledger oven", []),
+        ('"ledger and"', ["Ledger and reversal"]),
+        ('"and ledger"', []),
+        ('reversal "ledger a', ["Ledger and reversal"]),
+        ("“of a ledger” the", ["Kitchen"]),
+        ("% ledger", []),
+        ("l e d g r a v s f h t w i", ["Kitchen"]),
+    ],
+)
+def test_words_are_found_in_any_order(api: Caller, alice: User, query: str, found: list[str]) -> None:
+    conversation(alice, "Ledger and reversal")
+    kitchen = conversation(alice, "Kitchen")
+    oven = said(kitchen, "How warm is the oven?")
+    said(kitchen, "What is the reversal of a ledger?", after=oven)
+    assert titles(api.get(CONVERSATIONS, q=query)) == found
+
+
+def test_of_very_many_words_the_longest_count() -> None:
+    words = [chr(ord("a") + n) * (n + 1) for n in range(26)]
+    assert search.patterns(" ".join(words + words)) == [search.pattern(word) for word in words[:-17:-1]]
+
+
+@pytest.mark.parametrize("nothing", ["  ", '" "'])
+def test_a_search_for_nothing_lists_all(api: Caller, alice: User, nothing: str) -> None:
     conversation(alice, "one")
-    assert titles(api.get(CONVERSATIONS, q="  ")) == ["one"]
+    assert titles(api.get(CONVERSATIONS, q=nothing)) == ["one"]
 
 
 def test_a_search_is_paged_like_the_list(api: Caller, alice: User, sixty_five: list[str]) -> None:
