@@ -4,7 +4,9 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -33,6 +35,10 @@ from billing.offering import on_offer
 log = structlog.get_logger(__name__)
 
 SWITCHED_OFF = "Buying credits is switched off on this site."
+SIGN_IN_TO_SEE = (
+    "Sign in to see your payment. If you paid after deleting your account, write to whoever runs this site "
+    "to have the money back."
+)
 
 
 class SeeOther(HttpResponseRedirect):
@@ -85,9 +91,12 @@ def way_back(request: HttpRequest) -> dict[str, str]:
 
 @require_safe
 @never_cache
-@login_required
 def checkout_return(request: HttpRequest) -> HttpResponse:
     """Where Stripe sends people back to: credits at once what is paid, even if no event came."""
+    if not request.user.is_authenticated:
+        # The same for everybody: whose a session is, and whether it is one, is not told to strangers.
+        messages.info(request, SIGN_IN_TO_SEE)
+        return redirect_to_login(request.get_full_path())
     session_id = request.GET.get("session_id", "")
     user = person_of(request)
     # PostgreSQL's text has no NUL, and no session's id has anything unprintable.

@@ -1,6 +1,7 @@
 """From a payment to credits: webhook and return page, in any order, any number of times, credit once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,9 +15,11 @@ from billing.stripe_gateway import Session
 from billing.stripe_gateway.checkout import session_in
 from billing.stripe_gateway.client import our_id
 from chatapp.local.demo_stripe.client import DemoStripe
+from tests.accounts.pages import read
 from tests.billing import books
 from tests.billing.books import CREDIT
 from tests.billing.conftest import Checkout, GoToCheckout
+from tests.calling import visitor
 from tests.stack import Stack
 
 STARTER = 500_000_000
@@ -474,6 +477,19 @@ def test_nobody_returns_from_anothers_checkout(
     assert answer.status_code == 404
     assert len(demo_stripe.requests()) == asked_before, "Stripe is not even asked"
     assert (bought(alice), bought(charlie), hers.order.state) == (0, 0, Order.State.OPEN)
+
+
+@pytest.mark.parametrize("session", ["", "cs_test_nothing", "\x00"])
+def test_who_comes_back_signed_out_is_told_what_to_do_and_nothing_of_the_session(
+    db: None, session: str
+) -> None:
+    browser = visitor()
+    answer = browser.get("/billing/return/", {"session_id": session})
+    assert (
+        answer["Location"] == f"/accounts/login/?next=/billing/return/%3Fsession_id%3D{quote(quote(session))}"
+    )
+    shown = read(browser.get(answer["Location"]))
+    assert "Sign in to see your payment. If you paid after deleting your account" in shown
 
 
 @pytest.mark.parametrize("session", ["", "cs_test_nothing", "\x00", "x" * 5000, "{CHECKOUT_SESSION_ID}"])
