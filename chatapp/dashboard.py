@@ -67,10 +67,15 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The books and the engine at this moment; `outstanding` is what the house owes, `debts` what it is owed."""
+    """The books and the engine at this moment; `outstanding` is what the house owes, `debts` what it is owed.
+
+    What deleted accounts had, or owed, stays in the books and is neither: nobody can use the one or repay the other.
+    """
 
     outstanding: int
     debts: int
+    of_deleted: int
+    debts_of_deleted: int
     held: int
     below_zero: int
     running: int
@@ -160,11 +165,14 @@ def added_up(days: Iterable[Sums]) -> Sums:
 
 
 def standing() -> Standing:
+    above, below, deleted = Q(balance__gt=0), Q(balance__lt=0), Q(user=None)
     wallets = Account.objects.filter(kind=Account.Kind.WALLET).aggregate(
-        outstanding=Sum("balance", filter=Q(balance__gt=0), default=0),
-        debts=-Sum("balance", filter=Q(balance__lt=0), default=0),
+        outstanding=Sum("balance", filter=above & ~deleted, default=0),
+        debts=-Sum("balance", filter=below & ~deleted, default=0),
+        of_deleted=Sum("balance", filter=above & deleted, default=0),
+        debts_of_deleted=-Sum("balance", filter=below & deleted, default=0),
         held=Sum("held", default=0),
-        below_zero=Count("pk", filter=Q(balance__lt=0)),
+        below_zero=Count("pk", filter=below & ~deleted),
     )
     return Standing(running=Turn.objects.running().count(), **wallets)
 

@@ -309,14 +309,19 @@ def _escaped(words: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """What people have, which the house owes them, and what those below zero owe the house: both as positive sums."""
+    """What people have, which the house owes them, and what those below zero owe the house: both as positive sums.
+
+    And the same of accounts that are deleted by now, which nobody can use or repay.
+    """
 
     owed: int
     debts: int
+    of_deleted: int
+    debts_of_deleted: int
 
     @property
     def together(self) -> int:
-        return self.owed - self.debts
+        return self.owed - self.debts + self.of_deleted - self.debts_of_deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,11 +337,17 @@ def owed(span: Span) -> Owed:
     """From the wallets as they are now back to the span, wallet by wallet, in one statement and so of one moment."""
     with connection.cursor() as cursor:
         cursor.execute(_OWED, {"begins": span.begins, "ends": span.ends})
-        found = {name: (first, second) for name, first, second in cursor.fetchall()}
+        found = {name: amounts for name, *amounts in cursor.fetchall()}
     opening, closing = Outstanding(*found.pop("opening")), Outstanding(*found.pop("closing"))
-    return Owed(opening, {kind: amount for kind, (amount, _) in found.items()}, closing)
+    return Owed(opening, {kind: amount for kind, (amount, *_) in found.items()}, closing)
 
 
+# What an Outstanding has.
+_STOOD = ", ".join(
+    f"COALESCE(sum(GREATEST({sign}{{0}}, 0)) FILTER (WHERE {whose}), 0)::bigint"
+    for whose in ("NOT deleted", "deleted")
+    for sign in ("", "-")
+)
 _OWED = f"""
     WITH house AS MATERIALIZED (SELECT id FROM billing_account WHERE kind <> 'wallet'),
     moved AS MATERIALIZED (
@@ -346,18 +357,17 @@ _OWED = f"""
         FROM billing_transfer WHERE created_at >= %(begins)s AND kind <> 'overrun' GROUP BY 1, 2
     ),
     wallets AS (
-        SELECT a.balance - COALESCE(m.within + m.after, 0) AS opening, a.balance - COALESCE(m.after, 0) AS closing
+        SELECT a.balance - COALESCE(m.within + m.after, 0) AS opening, a.balance - COALESCE(m.after, 0) AS closing,
+            a.user_id IS NULL AS deleted
         FROM billing_account a
         LEFT JOIN (SELECT wallet, sum(within) AS within, sum(after) AS after FROM moved GROUP BY 1) m ON m.wallet = a.id
         WHERE a.kind = 'wallet'
     )
-    SELECT 'opening', COALESCE(sum(GREATEST(opening, 0)), 0)::bigint, COALESCE(sum(GREATEST(-opening, 0)), 0)::bigint
-    FROM wallets
+    SELECT 'opening', {_STOOD.format("opening")} FROM wallets
     UNION ALL
-    SELECT 'closing', COALESCE(sum(GREATEST(closing, 0)), 0)::bigint, COALESCE(sum(GREATEST(-closing, 0)), 0)::bigint
-    FROM wallets
+    SELECT 'closing', {_STOOD.format("closing")} FROM wallets
     UNION ALL
-    SELECT kind, sum(within)::bigint, 0 FROM moved GROUP BY 1 HAVING bool_or(within <> 0)
+    SELECT kind, sum(within)::bigint, 0, 0, 0 FROM moved GROUP BY 1 HAVING bool_or(within <> 0)
 """  # noqa: S608  every word in it is one of ours
 
 

@@ -44,7 +44,8 @@ class Report:
     """What there is, what is broken, and how long it took to find out; amounts in microcredits.
 
     `outstanding` is what people have, and therefore what the house owes them; `held` is the part of it that pending
-    holds set aside. `debts` is what those below zero owe the house: nobody else has any less for it.
+    holds set aside. `debts` is what those below zero owe the house: nobody else has any less for it. What is in the
+    wallets of deleted accounts is counted apart, since nobody can use or repay it.
     """
 
     accounts: int
@@ -53,6 +54,8 @@ class Report:
     pending_holds: int
     outstanding: int
     debts: int
+    of_deleted: int
+    debts_of_deleted: int
     held: int
     seconds: float
     broken: dict[str, list[Broken]]
@@ -74,15 +77,10 @@ def prove(rules: Sequence[Rule]) -> Report:
             broken.update(help_.result())
         with connection.cursor() as cursor:
             cursor.execute(TOTALS)
-            accounts, transfers, holds, pending_holds, outstanding, debts, held = map(int, cursor.fetchone())
+            names = [column.name for column in cursor.description]
+            totals = dict(zip(names, map(int, cursor.fetchone()), strict=True))
     return Report(
-        accounts=accounts,
-        transfers=transfers,
-        holds=holds,
-        pending_holds=pending_holds,
-        outstanding=outstanding,
-        debts=debts,
-        held=held,
+        **totals,
         seconds=time.monotonic() - began,
         broken={rule.name: broken[rule.name] for rule in rules},
     )
@@ -128,13 +126,17 @@ def _snapshot(shared: str = "") -> Iterator[str]:
         yield name
 
 
+# Named as a Report has them.
 TOTALS = """
     SELECT
-        (SELECT count(*) FROM billing_account),
-        (SELECT count(*) FROM billing_transfer),
-        (SELECT count(*) FROM billing_hold),
-        (SELECT count(*) FROM billing_hold WHERE state = 'pending'),
-        (SELECT COALESCE(sum(balance), 0) FROM billing_account WHERE kind = 'wallet' AND balance > 0),
-        (SELECT -COALESCE(sum(balance), 0) FROM billing_account WHERE kind = 'wallet' AND balance < 0),
-        (SELECT COALESCE(sum(held), 0) FROM billing_account)
+        (SELECT count(*) FROM billing_account) AS accounts,
+        (SELECT count(*) FROM billing_transfer) AS transfers,
+        (SELECT count(*) FROM billing_hold) AS holds,
+        (SELECT count(*) FROM billing_hold WHERE state = 'pending') AS pending_holds,
+        COALESCE(sum(balance) FILTER (WHERE balance > 0 AND user_id IS NOT NULL), 0) AS outstanding,
+        COALESCE(-sum(balance) FILTER (WHERE balance < 0 AND user_id IS NOT NULL), 0) AS debts,
+        COALESCE(sum(balance) FILTER (WHERE balance > 0 AND user_id IS NULL), 0) AS of_deleted,
+        COALESCE(-sum(balance) FILTER (WHERE balance < 0 AND user_id IS NULL), 0) AS debts_of_deleted,
+        COALESCE(sum(held), 0) AS held
+    FROM billing_account WHERE kind = 'wallet'
 """

@@ -252,6 +252,32 @@ def test_who_is_below_zero_takes_nothing_from_what_is_owed_to_others(alice: User
     assert money.owed(yesterday).closing == after.opening
 
 
+def test_what_deleted_accounts_had_is_not_owed_to_people(desk: Client, alice: User, bob: User) -> None:
+    wallet_of(alice)
+    bought = order(bob, 500 * CREDIT)
+    pay(bought)
+    close_turn(open_turn(bob, 550 * CREDIT), 550 * CREDIT)
+    take_back(bought, 500 * CREDIT)
+    span = Span(today(), today())
+    before, standing = money.owed(span), dashboard.standing()
+    alice.delete()
+    bob.delete()
+    after = money.owed(span)
+    for then, now in ((before.closing, after.closing), (standing, dashboard.standing())):
+        assert now.of_deleted == then.of_deleted + 100 * CREDIT
+        assert now.debts_of_deleted == then.debts_of_deleted + 450 * CREDIT
+        assert now.debts == then.debts - 450 * CREDIT
+    assert after.closing.owed == before.closing.owed - 100 * CREDIT
+    assert dashboard.standing().outstanding == standing.outstanding - 100 * CREDIT
+    assert dashboard.standing().below_zero == standing.below_zero - 1
+    assert after.closing.together == before.closing.together
+    assert after.opening.together + sum(after.movements.values()) == after.closing.together
+    for url in (MONEY, "/admin/"):
+        shown = page(desk, url)
+        assert "Credits of deleted accounts" in shown
+        assert "Debts of deleted accounts" in shown
+
+
 # --- Pages -----------------------------------------------------------------------------------------------
 
 

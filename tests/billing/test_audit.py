@@ -16,6 +16,7 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.db.utils import OperationalError
 
@@ -1004,6 +1005,7 @@ def test_right_books_are_summed_up(committed_db: None, alice: User) -> None:
             "holds",
             "credits outstanding",
             "credits owed to us",
+            "of deleted accounts",
             "rules",
             "time taken",
         ),
@@ -1012,11 +1014,15 @@ def test_right_books_are_summed_up(committed_db: None, alice: User) -> None:
     assert f"{len(RULES)} of {len(RULES)} hold" in text
 
 
-def test_right_books_for_machines(committed_db: None, alice: User) -> None:
-    bought = order(alice, 500 * CREDIT)
-    pay(bought)
-    close_turn(open_turn(alice, 600 * CREDIT), 600 * CREDIT)
-    take_back(bought, 500 * CREDIT)
+def test_right_books_for_machines(committed_db: None, alice: User, bob: User, charlie: User) -> None:
+    for person in (alice, bob):
+        bought = order(person, 500 * CREDIT)
+        pay(bought)
+        close_turn(open_turn(person, 600 * CREDIT), 600 * CREDIT)
+        take_back(bought, 500 * CREDIT)
+    wallet_of(charlie)
+    for gone in (bob, charlie):
+        gone.delete()
 
     code, text = ledger_audit("--json")
 
@@ -1024,10 +1030,18 @@ def test_right_books_for_machines(committed_db: None, alice: User) -> None:
     assert (code, told["ok"], told["broken"]) == (0, True, []), text
     assert told["rules"] == dict.fromkeys((rule.name for rule in RULES), 0)
     assert told["transfers"] == Transfer.objects.count()
-    balances = list(Account.objects.filter(kind="wallet").values_list("balance", flat=True))
-    assert told["outstanding"] == as_string(sum(balance for balance in balances if balance > 0))
-    assert told["debts"] == as_string(-sum(balance for balance in balances if balance < 0))
+    people = Q(user__isnull=False)
+    for key, whose, sign in (
+        ("outstanding", people, 1),
+        ("debts", people, -1),
+        ("of_deleted_accounts", ~people, 1),
+        ("debts_of_deleted_accounts", ~people, -1),
+    ):
+        balances = Account.objects.filter(whose, kind="wallet").values_list("balance", flat=True)
+        assert told[key] == as_string(sum(max(0, sign * balance) for balance in balances)), key
     assert Decimal(told["debts"]) >= 500, "one who is below zero takes nothing from what is owed to others"
+    assert Decimal(told["debts_of_deleted_accounts"]) >= 500
+    assert Decimal(told["of_deleted_accounts"]) >= 100
 
 
 def test_wrong_books_end_with_one_and_name_every_row(books: Books, found: Found) -> None:

@@ -44,7 +44,9 @@ def _as_text(report: Report) -> str:
         f"transfers            {report.transfers:,}",
         f"holds                {report.holds:,}, of which {report.pending_holds:,} pending",
         f"credits outstanding  {as_string(report.outstanding)}, of which {as_string(report.held)} held",
-        f"credits owed to us    {as_string(report.debts)}",
+        f"credits owed to us   {as_string(report.debts)}",
+        f"of deleted accounts  {as_string(report.of_deleted)}, which nobody can use, and "
+        f"{as_string(report.debts_of_deleted)} owed, which nobody repays",
         f"rules                {sum(not rows for rows in report.broken.values())} of {len(report.broken)} hold",
         f"time taken           {report.seconds:.1f} s",
     ]
@@ -63,6 +65,8 @@ def _as_json(report: Report) -> str:
             "pending_holds": report.pending_holds,
             "outstanding": as_string(report.outstanding),
             "debts": as_string(report.debts),
+            "of_deleted_accounts": as_string(report.of_deleted),
+            "debts_of_deleted_accounts": as_string(report.debts_of_deleted),
             "held": as_string(report.held),
             "seconds": round(report.seconds, 3),
             "rules": {rule: len(rows) for rule, rows in report.broken.items()},
