@@ -4,6 +4,7 @@
  * @import { Message, Turn } from "#lib/shapes.js"
  * @import { MessageActions } from "#chat/thread.js"
  */
+import { PATIENCE_MS, progressOf } from "#lib/progress.js";
 import { explainTurn } from "#lib/troubles.js";
 import { wholeSeconds } from "#lib/words.js";
 import { neighbour, showBranches } from "#chat/branches.js";
@@ -15,8 +16,6 @@ import { part, piece } from "#chat/pieces.js";
 
 /** At most about ten paints a second: faster than anyone reads, slow enough to leave the page free. */
 const PAINT_MS = 100;
-/** A word that takes longer than this deserves to be told about. */
-const PATIENCE_MS = 8_000;
 
 export class AnswerView {
   element = piece("answer");
@@ -140,17 +139,15 @@ export class AnswerView {
   #showProgress() {
     const live = this.#live;
     const waiting = part(this.element, "waiting");
-    let words = "";
-    let blank = false;
-    if (live && !live.connected) words = live.started ? "Reconnecting…" : "Sending…";
-    else if (live?.stopping) words = "Stopping…";
-    else if (live && live.text === "" && live.thinking === "") {
-      words = live.age < PATIENCE_MS ? "" : "Claude is taking its time…";
-      blank = words === "";
-    } else if (live && live.quiet >= PATIENCE_MS) words = "Waiting for the rest of the answer…";
-    waiting.hidden = words === "" && !blank;
-    waiting.classList.toggle("blank", blank);
-    if (waiting.textContent !== words) waiting.textContent = words;
+    const { words, tone } = live ? progressOf(live) : { words: "", tone: "" };
+    waiting.hidden = words === "" && tone !== "blank";
+    waiting.classList.toggle("blank", tone === "blank");
+    waiting.classList.toggle("lost", tone === "lost");
+    this.element.classList.toggle("cut-off", tone === "lost");
+    if (waiting.textContent !== words) {
+      waiting.textContent = words;
+      if (tone === "lost") this.#actions.announce(words);
+    }
     showFigures(this.element, this.#message.turn, live !== null);
   }
 
