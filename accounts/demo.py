@@ -10,6 +10,7 @@ from accounts.models import User
 
 DEMO_EMAIL = "demo@example.org"
 OPERATOR_EMAIL = "operator@example.org"
+DEMO_EMAILS = [DEMO_EMAIL, OPERATOR_EMAIL]
 DEMO_PASSWORD = "demo-demo-demo"  # noqa: S105  known to everyone, and therefore refused outside DEBUG
 
 

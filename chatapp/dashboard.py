@@ -17,7 +17,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.demo import DEMO_EMAILS
 from accounts.models import User
+from billing import fulfilment
 from billing.credits import as_string
 from billing.models import Account, Discrepancy, MoneyBack, Order, Reconciliation, Transfer
 from billing.templatetags.credits import money
@@ -34,7 +36,10 @@ FAILED = Q(state__in=[Turn.State.FAILED, Turn.State.INTERRUPTED])
 
 @dataclass(slots=True)
 class Sums:
-    """What happened on one day, or on several added up. Turns count on the day they ended."""
+    """What happened on one day, or on several added up. Turns count on the day they ended.
+
+    Sign-ups are of people, who may have left since, and not of the logins that everybody knows.
+    """
 
     signups: int = 0
     turns: int = 0
@@ -142,7 +147,15 @@ def sums_per_day(today: date) -> dict[date, Sums]:
     )
     # What the house asked for itself.
     own = per_day(HouseUsage.objects.all(), "ended_at").annotate(cost=Sum("cost"))
-    signups = per_day(User.objects.all(), "date_joined").annotate(signups=Count("pk"))
+    here = User.objects.exclude(email__in=DEMO_EMAILS)
+    # Of who has left since, the day on which their wallet was opened is what is left: the day they first looked around.
+    left = Account.objects.filter(kind=Account.Kind.WALLET, user=None).exclude(
+        credits__reason=fulfilment.PAID_BY_NOBODY
+    )
+    signups = [
+        *per_day(here, "date_joined").annotate(signups=Count("pk")),
+        *per_day(left, "created_at").annotate(signups=Count("pk")),
+    ]
     for row in (*turns, *own, *moved, *signups):
         # Something of a day that began while this ran is for the next look.
         if row["day"] in days:

@@ -7,17 +7,32 @@ from decimal import Decimal
 from html import unescape
 
 from django.core.checks import INFO
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from accounts.demo import DEMO_EMAILS
 from accounts.models import User
-from billing.models import LanguageModel, MoneyBack, Order, Price
+from billing import ledger
+from billing.fulfilment import PAID_BY_NOBODY
+from billing.models import Account, LanguageModel, MoneyBack, Order, Price
 from chatapp import checks, dashboard
 from chatapp.dashboard import Sums
 from chatapp.money_pages import NEEDED
 from tests.admin.conftest import browser_of
 from tests.admin.desk import allow, ended_turn, page
-from tests.billing.books import CREDIT, give, grant, open_turn, order, pay, sql, unguarded, wallet_of
+from tests.billing.books import (
+    CREDIT,
+    give,
+    grant,
+    mark_paid,
+    open_turn,
+    order,
+    pay,
+    sql,
+    unguarded,
+    wallet_of,
+)
 
 NOW = datetime(2031, 3, 9, 0, 30, tzinfo=UTC)
 TODAY = NOW.date()
@@ -67,6 +82,25 @@ def test_signups_and_payments_count_on_their_day(alice: User, bob: User) -> None
     order(alice, CREDIT)
     assert [sums(days).signups for days in (1, 6, 7)] == [1, 1, 2]
     assert [sums(days).taken for days in (1, 6, 7)] == ["−€2 + $19.99", "−€2 + $20", "€3 + $20"]
+
+
+def test_who_has_left_signed_up_all_the_same_and_a_demo_login_is_nobody(alice: User, bob: User) -> None:
+    before = sums(7).signups
+    User.objects.filter(pk=alice.pk).update(date_joined=NOW)
+    wallet_of(alice)
+    Account.objects.filter(user=alice).update(created_at=NOW)
+    for email in DEMO_EMAILS:
+        User.objects.get_or_create(email=email)
+    User.objects.filter(email__in=DEMO_EMAILS).update(date_joined=NOW)
+    bought = order(bob, 500 * CREDIT)
+    User.objects.get(pk=bob.pk).delete()
+    with transaction.atomic():
+        mark_paid(Order.objects.get(pk=bought.pk))
+        wallet = Account.objects.create(kind="wallet", created_at=NOW)
+        ledger.purchase(wallet=wallet, order=bought, reason=PAID_BY_NOBODY)
+    assert (sums(1).signups, sums(7).signups) == (1, before + 1)
+    User.objects.get(pk=alice.pk).delete()
+    assert (sums(1).signups, sums(7).signups) == (1, before + 1)
 
 
 def test_days_on_which_nothing_happened_are_there_too(db: None) -> None:
