@@ -1,16 +1,16 @@
-// Buttons that copy a field: <button data-copy="id of the field">.
+// Buttons that copy what a field says, or another element: <button data-copy="id of it">.
 
 const SHOWN_MS = 1600;
 
 for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("[data-copy]"))) {
-  const field = document.getElementById(button.dataset.copy ?? "");
-  if (!(field instanceof HTMLInputElement) && !(field instanceof HTMLTextAreaElement)) continue;
+  const source = document.getElementById(button.dataset.copy ?? "");
+  if (!source) continue;
   const words = button.textContent;
   button.setAttribute("aria-live", "polite");
   button.addEventListener("click", async () => {
-    field.select();
+    select(source);
     try {
-      await navigator.clipboard.writeText(field.value);
+      await navigator.clipboard.writeText(textOf(source));
       button.textContent = "Copied";
     } catch {
       // Without permission, or over plain http: the text is selected, ready for the keyboard.
@@ -20,4 +20,26 @@ for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.quer
       button.textContent = words;
     }, SHOWN_MS);
   });
+}
+
+/** @param {HTMLElement} source */
+function select(source) {
+  if (isField(source)) source.select();
+  else getSelection()?.selectAllChildren(source);
+}
+
+/**
+ * As it is seen: the items of a list are lines.
+ * @param {HTMLElement} source
+ */
+function textOf(source) {
+  return isField(source) ? source.value : source.innerText;
+}
+
+/**
+ * @param {HTMLElement} source
+ * @returns {source is HTMLInputElement | HTMLTextAreaElement}
+ */
+function isField(source) {
+  return source instanceof HTMLInputElement || source instanceof HTMLTextAreaElement;
 }

@@ -52,7 +52,10 @@ def secret(alices: Client) -> str:
 
 @pytest.fixture
 def recovery_codes(alices: Client, secret: str) -> list[str]:
-    codes = re.findall(r"<li>(\w+)</li>", read(alices.get("/accounts/2fa/recovery-codes/")))
+    html = read(alices.get("/accounts/2fa/recovery-codes/"))
+    assert 'id="codes"' in html
+    assert 'data-copy="codes"' in html
+    codes = re.findall(r"<li>(\w+)</li>", html)
     assert len(codes) == 10
     return codes
 

@@ -388,6 +388,9 @@ def test_a_full_statement_fits_and_opens(
     page.get_by_text("Day by day").click()
     table = page.get_by_role("table", name="Credits used per day (UTC) and model")
     expect(table.get_by_role("row")).to_have_count(2)
+    # Where more of it can be scrolled to, an edge is shaded.
+    for wide in page.locator("#use .table-scroll").all():
+        expect(wide).to_have_css("background-attachment", "local, local, scroll, scroll")
     fits(page)
 
     page.get_by_label("Model").select_option("Opus 5.5")
