@@ -132,11 +132,11 @@ def _report(run: Reconciliation, finding: Finding) -> None:
     if finding.mended:
         if not same.open().update(mended=True):
             _keep(run, finding)
-        log.warning("books mended", kind=finding.kind.value, stripe=finding.stripe_id, says=finding.says)
+        log.warning("books mended", kind=finding.kind, stripe=finding.stripe_id, says=finding.says)
     elif not same.exists():
         _keep(run, finding)
         log.error(
-            "books differ from Stripe's", kind=finding.kind.value, stripe=finding.stripe_id, says=finding.says
+            "books differ from Stripe's", kind=finding.kind, stripe=finding.stripe_id, says=finding.says
         )
 
 

@@ -4,11 +4,14 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from redis.exceptions import RedisError
+from structlog.typing import EventDict
 
 log = structlog.get_logger("chatapp.request")
 
@@ -53,6 +56,11 @@ def address(request: HttpRequest) -> str:
     if route is not None and route.url_name in LINKS_WITH_A_KEY:
         return request.path.replace(route.kwargs["key"], "…")
     return request.path
+
+
+def plain_choices(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Have a choice read as what is stored for it: `ignored`, not `StripeEvent.Outcome.IGNORED`."""
+    return {name: value.value if isinstance(value, Enum) else value for name, value in event.items()}
 
 
 class NoSecretPaths(logging.Filter):

@@ -528,6 +528,7 @@ _shared_processors: list[Any] = [
 structlog.configure(
     processors=[
         *_shared_processors,
+        logs.plain_choices,
         _exceptions,
         structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
     ],

@@ -11,12 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.conf import settings
 from django.db import connection
 from django.db.utils import OperationalError
 
 from accounts.models import ApiKey, User
+from billing.models import StripeEvent
 from chatapp.local.process import CLONE
 from tests.calling import browser_of, visitor
 from tests.conftest import SignIn
@@ -35,6 +37,11 @@ def request_lines(caplog: pytest.LogCaptureFixture) -> Lines:
 @pytest.fixture(autouse=True)
 def from_info_on(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+
+
+def test_a_choice_reads_as_what_is_stored_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    structlog.get_logger("billing").info("stripe event", outcome=StripeEvent.Outcome.IGNORED)
+    assert repr(caplog.records[-1].msg["outcome"]) == "'ignored'"  # type: ignore[index]
 
 
 # --- One line for each request
