@@ -1,10 +1,23 @@
 """Telling people that few credits are left: once each time their balance falls below what they set."""
 
+import uuid
+
 from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Coalesce
 
 from accounts.models import User
 from billing import ledger, mails
-from billing.models import Account, LowBalanceNotice, Transfer
+from billing.models import Account, AutoTopUp, LowBalanceNotice, Transfer
+from billing.models.notices import DEFAULT_THRESHOLD
+
+
+def worth_a_look(user_ids: set[uuid.UUID]) -> list[uuid.UUID]:
+    """Those of the people who spent just now whose wallet may have become low, by what they set."""
+    threshold = Coalesce("user__low_balance_notice__threshold", DEFAULT_THRESHOLD)
+    tops_up = Q(user__in=AutoTopUp.objects.running().values("user"))
+    low = Account.objects.filter(Q(balance__lt=threshold) | tops_up, user__in=user_ids)
+    return list(low.values_list("user_id", flat=True))
 
 
 def low_balance(user: User) -> bool:

@@ -11,7 +11,6 @@ from django.conf import settings
 from accounts.models import User
 from accounts.notify import anotify
 from billing.away import DATABASE_AWAY
-from billing.jobs import hand_over
 from chatapp.conversations.models import Recap, Turn
 from chatapp.db import in_db
 from chatapp.problems import Problem
@@ -19,7 +18,6 @@ from chatapp.streaming import history, limits, live, turns, upkeep
 from chatapp.streaming.events import Ending
 from chatapp.streaming.history import History
 from chatapp.streaming.providers import provider
-from chatapp.streaming.tasks import record_usage
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +101,6 @@ async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> No
     here.end(ending)
     await upkeep.finish(turn.pk)
     await _tell_pages(turn, "ended")
-    await asyncio.to_thread(hand_over, record_usage.name, str(turn.pk))
 
 
 async def _close(turn: Turn, here: live.LiveTurn, outcome: turns.Outcome) -> Ending:

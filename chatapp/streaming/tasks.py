@@ -13,6 +13,7 @@ from django.db.models import Func, Q, QuerySet
 from django.db.models.functions import Greatest, Now
 
 from accounts.notify import notify
+from billing import notices
 from billing.away import later_if_the_database_is_away
 from billing.jobs import hand_over
 from billing.tasks import look_after_wallet
@@ -41,9 +42,9 @@ COPIED = [
 
 @shared_task
 @later_if_the_database_is_away
-def record_usage(turn_id: str) -> None:
-    """Record what an ended turn used, once however often it is called."""
-    _record(Turn.objects.filter(pk=UUID(turn_id), ended_at__isnull=False))
+def record_usage(*turn_ids: str) -> None:
+    """Record what ended turns used, once however often it is called."""
+    _record(Turn.objects.filter(pk__in=map(UUID, turn_ids), ended_at__isnull=False))
 
 
 @shared_task
@@ -131,7 +132,7 @@ def _record(ended: QuerySet[Turn]) -> int:
         ],
         ignore_conflicts=True,
     )
-    for user_id in {turn.user_id for turn in turns_ended if turn.user_id is not None}:
+    for user_id in notices.worth_a_look({turn.user_id for turn in turns_ended if turn.user_id is not None}):
         hand_over(look_after_wallet.name, str(user_id))
     for turn in turns_ended:
         if recaps.may_be_due(turn):

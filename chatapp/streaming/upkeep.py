@@ -1,4 +1,5 @@
-"""What a process does for its live turns all the time: heartbeats, the journal, and listening for stops.
+"""What a process does for its live turns all the time: heartbeats, the journal, and listening for stops; and for those
+that have ended, having their usage recorded.
 
 One loop of each per process, from its first turn on; while no turn is live they do next to nothing.
 """
@@ -13,12 +14,14 @@ import structlog
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
+from billing.jobs import hand_over
 from chatapp.conversations.models import Turn
 from chatapp.conversations.stopping import STOPS
 from chatapp.db import at_once_in_db
 from chatapp.streaming import journal, live
 from chatapp.streaming.events import Cursor
 from chatapp.streaming.notices import notices
+from chatapp.streaming.tasks import record_usage
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,8 @@ WATCH_SECONDS = 1
 LOOK_SECONDS = 0.3
 # After Valkey went away, it is asked again so often.
 RETRY_SECONDS = 1
+# Between two jobs for the worker: what ends meanwhile goes into one.
+RECORD_SECONDS = 0.25
 
 NOTHING = Cursor()
 
@@ -41,6 +46,8 @@ _grown: set[UUID] = set()
 _growth = asyncio.Event()
 # Whether the first words of an answer are among it, which wait for nothing.
 _first_words = asyncio.Event()
+_ended: list[UUID] = []
+_end_of_one = asyncio.Event()
 # Whether readers wait for the journal. While it is away they have everything at once.
 _well = False
 
@@ -50,7 +57,7 @@ def keep_up(turn: live.LiveTurn) -> None:
     _written[turn.id] = journal.Written(turn)
     turn.keeper = _note_growth
     loop = asyncio.get_running_loop()
-    for work in (beat, write, watch, listen):
+    for work in (beat, write, watch, listen, record):
         running = _loops.get(work)
         if running is None or running.done():
             _loops[work] = loop.create_task(work(), context=contextvars.Context())
@@ -61,10 +68,15 @@ async def end() -> None:
     for task in _loops.values():
         task.cancel()
     await asyncio.gather(*_loops.values(), return_exceptions=True)
+    await _have_recorded()
 
 
 async def finish(turn_id: UUID) -> None:
-    """Complete the journal of a turn that has ended, and tell followers elsewhere to look at the database."""
+    """Complete the journal of a turn that has ended, tell followers elsewhere to look at the database, and have the
+    worker record what it used.
+    """
+    _ended.append(turn_id)
+    _end_of_one.set()
     written = _written.pop(turn_id)
     try:
         while written.behind:  # once more if Valkey had lost some of it
@@ -149,6 +161,15 @@ async def watch() -> None:
                 turn.is_seen_elsewhere()
 
 
+async def record() -> None:
+    """Have the worker record what the turns that have ended used."""
+    while True:
+        await _end_of_one.wait()
+        _end_of_one.clear()
+        await _have_recorded()
+        await asyncio.sleep(RECORD_SECONDS)
+
+
 async def listen() -> None:
     """Stop turns that other processes were asked to stop, and be seen to live meanwhile."""
     missed = True
@@ -179,6 +200,13 @@ def _note_growth(turn: live.LiveTurn) -> None:
     _growth.set()
     if turn.id in _written and _written[turn.id].cursor == NOTHING:
         _first_words.set()
+
+
+async def _have_recorded() -> None:
+    if _ended:
+        ended = list(map(str, _ended))
+        _ended.clear()
+        await asyncio.to_thread(hand_over, record_usage.name, *ended)
 
 
 def _tell_all() -> None:
