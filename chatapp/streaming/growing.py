@@ -16,19 +16,27 @@ from chatapp.streaming.sse import KEEP_ALIVE_SECONDS, Direct
 
 log = structlog.get_logger(__name__)
 
+# A string of a word takes four times as much memory as the word: so many at once become one.
+JOINED_PIECES = 64
+
 
 class GrowingText:
     """Text that only grows: appended in pieces, read from any offset (in characters)."""
 
-    __slots__ = ("_pieces", "length")
+    __slots__ = ("_pieces", "_unjoined", "length")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._unjoined = 0
         self.length = 0
 
     def append(self, piece: str) -> None:
         self._pieces.append(piece)
         self.length += len(piece)
+        self._unjoined += 1
+        if self._unjoined == JOINED_PIECES:
+            self._pieces[-JOINED_PIECES:] = ["".join(self._pieces[-JOINED_PIECES:])]
+            self._unjoined = 0
 
     def since(self, offset: int) -> str:
         """What stands after `offset`; readers are near the end, so the search begins there."""

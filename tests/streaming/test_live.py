@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.streaming.events import Balance, Cursor, Done, Sent, Started, Text, Thinking
-from chatapp.streaming.growing import GrowingText
+from chatapp.streaming.growing import JOINED_PIECES, GrowingText
 from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.sse import encode
 
@@ -149,9 +149,10 @@ async def test_the_first_reason_to_leave_counts(live: LiveTurn) -> None:
     assert live.leaving == "stopped"
 
 
-@given(pieces=st.lists(st.text(max_size=8), max_size=30), offset=st.integers(0, 120))
+@given(pieces=st.lists(st.text(max_size=8), min_size=1, max_size=30), offset=st.integers(0, 500))
 def test_a_growing_text_reads_like_the_whole(pieces: list[str], offset: int) -> None:
     text = GrowingText()
+    pieces *= JOINED_PIECES // len(pieces) + 1  # so many that some are joined
     for piece in pieces:
         text.append(piece)
 
