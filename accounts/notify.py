@@ -3,7 +3,6 @@
 Pages ask again for what they show, so a message lost while Valkey is away costs freshness and nothing else.
 """
 
-import asyncio
 import uuid
 from typing import Any
 
@@ -11,6 +10,8 @@ import structlog
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
+
+from accounts.patience import within
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ def group_of(user_id: uuid.UUID) -> str:
 async def anotify(user_id: uuid.UUID, kind: str, **data: Any) -> None:
     """Send `{"type": kind, **data}` to each open page of a person."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with within(PATIENCE_SECONDS):
             message = {"type": "page.message", "kind": kind, **data}
             await get_channel_layer().group_send(group_of(user_id), message)
     except (RedisError, OSError, TimeoutError) as error:

@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from accounts.patience import within
 from chatapp.streaming.events import Cursor
 from chatapp.streaming.live import LiveTurn
 
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 AWAY = (RedisError, OSError, TimeoutError)
 KEPT_SECONDS = 900
+# So short that nobody notices Valkey's absence.
+WAIT_SECONDS = 1
 PARTS = ("thinking", "text")
 # What is said on a turn's channel.
 GROWN, ENDED = "grown", "ended"
@@ -58,9 +61,11 @@ return lost
 
 @functools.cache
 def valkey() -> redis.asyncio.Redis:
-    """The client of this process's event loop, with waits short enough that nobody notices Valkey's absence."""
+    """The client of this process's event loop; to be used `within(WAIT_SECONDS)`, as the client's own limits count what
+    the loop was late.
+    """
     return redis.asyncio.Redis.from_url(
-        settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        settings.REDIS_URL, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
     )
 
 
@@ -116,7 +121,8 @@ async def flush(turns: list[Written]) -> None:
         return
     growth = [(written.id, part, written.sizes[part], piece) for written, part, piece in grown]
     try:
-        lost = await _grow()([], [json.dumps(growth, ensure_ascii=False)])
+        async with within(WAIT_SECONDS):
+            lost = await _grow()([], [json.dumps(growth, ensure_ascii=False)])
     except AWAY:
         # It may have come to it all the same.
         for written in turns:
@@ -135,20 +141,23 @@ async def read(turn_id: UUID, offsets: dict[str, int]) -> dict[str, bytes]:
     pipe = valkey().pipeline(transaction=False)
     for part, offset in offsets.items():
         pipe.getrange(key(turn_id, part), offset, -1)
-    return dict(zip(offsets, await pipe.execute(), strict=True))
+    async with within(WAIT_SECONDS):
+        return dict(zip(offsets, await pipe.execute(), strict=True))
 
 
 async def followed(turn_ids: list[UUID]) -> list[UUID]:
     """Those of the turns on whose channel somebody listens; one of `AWAY` without Valkey."""
     if not turn_ids:
         return []
-    listeners = await valkey().pubsub_numsub(*map(channel, turn_ids))
+    async with within(WAIT_SECONDS):
+        listeners = await valkey().pubsub_numsub(*map(channel, turn_ids))
     return [turn_id for turn_id, (_, count) in zip(turn_ids, listeners, strict=True) if count]
 
 
 async def tell_end(turn_id: UUID) -> None:
     """Tell followers elsewhere that the database knows how the turn ended; one of `AWAY` without Valkey."""
-    await valkey().publish(channel(turn_id), ENDED)
+    async with within(WAIT_SECONDS):
+        await valkey().publish(channel(turn_id), ENDED)
 
 
 def alive(writers: set[UUID]) -> set[UUID]:

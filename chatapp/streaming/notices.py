@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from redis.asyncio.client import PubSub
 
+from accounts.patience import within
 from chatapp.streaming import journal
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,8 @@ class Notices:
         async with journal.valkey().pubsub() as connection:
             subscribed: set[str] = set()
             while new := self._heard.keys() - subscribed:
-                await connection.subscribe(*new)
+                async with within(journal.WAIT_SECONDS):
+                    await connection.subscribe(*new)
                 subscribed |= new
             self._connection = connection
             try:
@@ -82,7 +84,8 @@ class Notices:
 
     async def _try(self, change: Callable[..., Awaitable[Any]], channel: str) -> None:
         try:
-            await change(channel)
+            async with within(journal.WAIT_SECONDS):
+                await change(channel)
         except journal.AWAY as error:
             # Whoever listens notices it too, and begins anew with the channels of then.
             log.warning("cannot change channels", error=type(error).__name__)

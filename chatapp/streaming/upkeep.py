@@ -14,6 +14,7 @@ import structlog
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
+from accounts.patience import within
 from billing.jobs import hand_over
 from chatapp.conversations.models import Turn
 from chatapp.conversations.stopping import STOPS
@@ -114,12 +115,15 @@ async def write() -> None:
             turns = [_written[turn_id] for turn_id in _grown if turn_id in _written]
             _grown.clear()
             flushing = asyncio.ensure_future(journal.flush(turns))
-            await asyncio.wait({flushing}, timeout=PATIENCE_SECONDS)
-            if not flushing.done():
-                _well = False
-                _tell_all()
             try:
-                await flushing
+                try:
+                    async with within(PATIENCE_SECONDS):
+                        await asyncio.shield(flushing)
+                except TimeoutError:
+                    if not flushing.done():
+                        _well = False
+                        _tell_all()
+                    await flushing
             except journal.AWAY as error:
                 log.warning("journal away", error=type(error).__name__)
                 _well = False

@@ -1,6 +1,5 @@
 """Claude, through Anthropic's own SDK over HTTP. The only importer of it."""
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -10,6 +9,7 @@ import structlog
 from django.conf import settings
 from pydantic_core import from_json
 
+from accounts.patience import within
 from billing.pricing import Usage
 from chatapp.streaming.providers.base import (
     Accepted,
@@ -106,7 +106,7 @@ class Claude:
             stream=True,
         )
         try:
-            async with asyncio.timeout(patience_seconds(prompt)):
+            async with within(patience_seconds(prompt)):
                 return await call.enter_async_context(asking)
         except anthropic.APIStatusError as error:
             headers = error.response.headers
@@ -131,7 +131,7 @@ class Answer:
         ProviderError if it tells of an error, or is malformed.
         """
         try:
-            return self._meaning(from_json(data))
+            return self._meaning(from_json(data, cache_strings="keys"))
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             # Not JSON, or JSON without the fields of its type.
             reported = f"malformed event: {type(error).__name__}"

@@ -16,6 +16,8 @@ import httptools
 import httpx2
 from aiohappyeyeballs import start_connection
 
+from accounts.patience import within
+
 # Of a body that nobody takes yet, no more is read than this.
 UNTAKEN_BYTES: Final = 256 * 1024
 # Whoever asks for a whole body gets no more: it is an error's, or not from a provider of ours.
@@ -352,7 +354,7 @@ class Transport(httpx2.AsyncBaseTransport):
         scheme, host, port = origin
         tls = self._tls if scheme == "https" else None
         try:
-            async with asyncio.timeout(patience):
+            async with within(patience):
                 loop = asyncio.get_running_loop()
                 # Several at once, if the first does not answer soon (RFC 8305).
                 opened = await start_connection(

@@ -3,7 +3,6 @@
 Chat completions, which every server that calls itself compatible speaks.
 """
 
-import asyncio
 import hashlib
 from typing import Any
 
@@ -11,6 +10,7 @@ import openai
 import structlog
 from django.conf import settings
 
+from accounts.patience import within
 from billing.pricing import Usage
 from chatapp.streaming.providers.base import Accepted, Finished, Hear, Prompt, ProviderError, Said
 from chatapp.streaming.providers.wire import (
@@ -80,7 +80,7 @@ class OpenAI:
             *({"role": role, "content": text} for role, text in prompt.messages),
         ]
         try:
-            async with asyncio.timeout(patience_seconds(prompt)):
+            async with within(patience_seconds(prompt)):
                 return await self._client.chat.completions.create(
                     model=prompt.model,
                     max_completion_tokens=prompt.max_tokens,
