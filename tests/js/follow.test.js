@@ -163,7 +163,17 @@ test("a turn that cannot be begun is given up soon, one that has begun much late
   assert.ok(never.waits.every(([, begun]) => !begun));
   const lost = await follow([response(START, true), ...dead()]);
   assert.ok(lost.error instanceof Disconnected);
-  assert.equal(lost.requests.length, 13);
+  assert.equal(lost.requests.length, 19);
+});
+
+test("whoever is back within ten seconds is back before the answer is given up", async () => {
+  const dead = () => Array.from({ length: 40 }, () => new TypeError("network error"));
+  const { waits } = await follow([response(START, true), ...dead()]);
+  let passed = 0;
+  const within = waits.map(([ms]) => ms).filter((ms) => (passed += ms) < 9_000);
+  assert.ok(within.length > 6);
+  assert.ok(within.every((ms) => ms <= 1_600));
+  assert.ok(passed > 50_000);
 });
 
 test("the connection is told to be there or not", async () => {

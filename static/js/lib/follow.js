@@ -7,7 +7,10 @@ import { backoffDelay } from "#lib/backoff.js";
 import { EventStreamParser } from "#lib/sse.js";
 
 /** Tries without a single event in between, after which the person is asked: about two minutes, */
-const ATTEMPTS_TO_RESUME = 12;
+const ATTEMPTS_TO_RESUME = 18;
+/** of which so many come within a second or two each: an answer that nobody reads goes on for ten seconds, */
+const BRISK_ATTEMPTS = 9;
+const BRISK = 2;
 /** and a few seconds while nothing is known to have begun. */
 const ATTEMPTS_TO_BEGIN = 4;
 /** The server breaks its silence every 15 s: after this long the connection is dead, whatever the system believes. */
@@ -61,9 +64,18 @@ export async function* followTurn({
     }
     if (attempt === (lastId !== "" ? ATTEMPTS_TO_RESUME : ATTEMPTS_TO_BEGIN)) throw new Disconnected();
     onConnection(false);
-    await wait(backoffDelay(attempt, random), lastId !== "");
+    await wait(backoffDelay(lastId !== "" ? paceOf(attempt) : attempt, random), lastId !== "");
     attempt += 1;
   }
+}
+
+/**
+ * How far the back-off has come at an attempt to resume: it rests at its pace of a second while there is hope to be
+ * back in time.
+ * @param {number} attempt
+ */
+function paceOf(attempt) {
+  return attempt < BRISK_ATTEMPTS ? Math.min(attempt, BRISK) : attempt - BRISK_ATTEMPTS + BRISK;
 }
 
 /**
