@@ -17,18 +17,20 @@ _MARK = re.compile(f"[{MARKS}]")
 
 # PostgreSQL keeps 32 compiled expressions; with more it would compile each anew for each message.
 MOST_TERMS = 16
+QUOTES = '"“”„«»'
 # In quotes, closed or still being typed; or else up to the next space.
-_TERM = re.compile(r"""["“”]([^"“”]+)(?:["“”]|$)|(\S+)""")
+_TERM = re.compile(rf"[{QUOTES}]([^{QUOTES}]+)(?:[{QUOTES}]|$)|(\S+)")
 
 
 def patterns(query: str) -> list[str]:
     """One for each word of `query`, and for each phrase in quotes: what is found matches all of them.
 
     The longest come first: most texts lack those, and are not looked through for the others. Of very many words the
-    shortest are left out.
+    shortest are left out. Quotes with nothing in them, yet, are no term.
     """
-    terms = [(phrase or word).strip() for phrase, word in _TERM.findall(query)]
-    distinct = dict.fromkeys(map(pattern, sorted(filter(None, terms), key=len, reverse=True)))
+    found = ((phrase or word).strip() for phrase, word in _TERM.findall(query))
+    terms = [term for term in found if term.strip(QUOTES)]
+    distinct = dict.fromkeys(map(pattern, sorted(terms, key=len, reverse=True)))
     return list(distinct)[:MOST_TERMS]
 
 

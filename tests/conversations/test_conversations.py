@@ -210,7 +210,7 @@ def test_search_finds_titles_and_what_was_said(api: Caller, alice: User, bob: Us
     assert titles(api.get(CONVERSATIONS, q="sourdough", archived=True)) == ["Sourdough"]
 
 
-@pytest.mark.parametrize("text", ["%", "_", "\\", "100%", "a_b", "'", '"', "ß", "日本"])
+@pytest.mark.parametrize("text", ["%", "_", "\\", "100%", "a_b", "'", '5"', "ß", "日本"])
 def test_search_takes_every_character_as_itself(api: Caller, alice: User, text: str) -> None:
     conversation(alice, "axb 100 percent")
     conversation(alice, f"with {text} in it")
@@ -259,6 +259,11 @@ def test_search_keeps_letters_apart_that_are_no_accents(api: Caller, alice: User
         ('"and ledger"', []),
         ('reversal "ledger a', ["Ledger and reversal"]),
         ("“of a ledger” the", ["Kitchen"]),
+        ("„of a ledger“", ["Kitchen"]),
+        ("«ledger and» reversal", ["Ledger and reversal"]),
+        ("»and ledger«", []),
+        ('ledger "', ["Kitchen", "Ledger and reversal"]),
+        ('"" ledger and „', ["Ledger and reversal"]),
         ("% ledger", []),
         ("l e d g r a v s f h t w i", ["Kitchen"]),
     ],
@@ -276,7 +281,7 @@ def test_of_very_many_words_the_longest_count() -> None:
     assert search.patterns(" ".join(words + words)) == [search.pattern(word) for word in words[:-17:-1]]
 
 
-@pytest.mark.parametrize("nothing", ["  ", '" "'])
+@pytest.mark.parametrize("nothing", ["  ", '" "', '"', '""', "„ “", "«»"])
 def test_a_search_for_nothing_lists_all(api: Caller, alice: User, nothing: str) -> None:
     conversation(alice, "one")
     assert titles(api.get(CONVERSATIONS, q=nothing)) == ["one"]
