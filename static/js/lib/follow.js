@@ -6,10 +6,10 @@
 import { backoffDelay } from "#lib/backoff.js";
 import { EventStreamParser } from "#lib/sse.js";
 
-/** Tries without a single event in between, after which the person is asked: about two minutes, */
-const ATTEMPTS_TO_RESUME = 18;
-/** of which so many come within a second or two each: an answer that nobody reads goes on for ten seconds, */
-const BRISK_ATTEMPTS = 9;
+/** Tries without a single event in between, after which the person is asked: a minute or two, */
+const ATTEMPTS_TO_RESUME = 21;
+/** of which so many come within 1.6 s each, together 9.4 s at least: an unread answer goes on for ten seconds, */
+const BRISK_ATTEMPTS = 13;
 const BRISK = 2;
 /** and a few seconds while nothing is known to have begun. */
 const ATTEMPTS_TO_BEGIN = 4;
@@ -75,7 +75,7 @@ export async function* followTurn({
  * @param {number} attempt
  */
 function paceOf(attempt) {
-  return attempt < BRISK_ATTEMPTS ? Math.min(attempt, BRISK) : attempt - BRISK_ATTEMPTS + BRISK;
+  return Math.min(attempt, BRISK) + Math.max(0, attempt - BRISK_ATTEMPTS + 1);
 }
 
 /**
