@@ -12,7 +12,8 @@ LONGEST_STEP_SECONDS = 0.1
 
 @asynccontextmanager
 async def within(seconds: float | None) -> AsyncIterator[None]:
-    """`asyncio.timeout`, whose clock stands still while the loop is busy with other things; no limit for None.
+    """`asyncio.timeout` that counts no more than a step of each round of the loop, however long that took; no limit for
+    None. It never ends early, and on an idle loop at most a step late.
 
     A process with too much to do looks late at what has arrived long since: that is no reason to give somebody up,
     which would only make for more to do.

@@ -21,4 +21,4 @@ def hand_over(task: str, *arguments: Any, last: bool = False) -> None:
     try:
         current_app.send_task(task, arguments, priority=LAST if last else 0)
     except (BrokerAway, OSError) as error:
-        log.warning("job not handed over", task=task, arguments=arguments, error=type(error).__name__)
+        log.warning("job not handed over", task=task, arguments=len(arguments), error=type(error).__name__)

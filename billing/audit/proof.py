@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 # So many connections share the rules: each waits for PostgreSQL alone, which has a process for each.
 PROVERS: Final = 2
@@ -72,7 +72,12 @@ def prove(rules: Sequence[Rule]) -> Report:
     with _snapshot() as shared, ThreadPoolExecutor(max_workers=PROVERS) as threads:
         waiting = iter(rules)
         helping = [threads.submit(_help, shared, waiting) for _ in range(PROVERS - 1)] if shared else []
-        broken.update(_hold_against(waiting))
+        try:
+            broken.update(_hold_against(waiting))
+        finally:
+            # Whoever stops here, by an error or by hand, is not to wait for all that the others would still take.
+            for _ in waiting:
+                pass
         for help_ in helping:
             broken.update(help_.result())
         with connection.cursor() as cursor:
@@ -97,8 +102,13 @@ def _hold_against(waiting: Iterable[Rule]) -> dict[str, list[Broken]]:
 
 
 def _help(shared: str, waiting: Iterable[Rule]) -> dict[str, list[Broken]]:
+    """`_hold_against` over a connection of its own; without one, the others do it all."""
     try:
-        with _snapshot(shared):
+        with ExitStack() as snapshot:
+            try:
+                snapshot.enter_context(_snapshot(shared))
+            except OperationalError:
+                return {}
             return _hold_against(waiting)
     finally:
         connections.close_all()  # this thread's
@@ -106,7 +116,7 @@ def _help(shared: str, waiting: Iterable[Rule]) -> dict[str, list[Broken]]:
 
 @contextmanager
 def _snapshot(shared: str = "") -> Iterator[str]:
-    """One view of the whole database, of this moment or the one `shared`; gives the name by which others share it.
+    """One view of the whole database: the one `shared`, or that of this moment and the name by which others share it.
 
     Inside a caller's transaction it is the caller's view, which nobody can share: then its name is empty.
     """
@@ -121,8 +131,9 @@ def _snapshot(shared: str = "") -> Iterator[str]:
                 # than it saved.
                 cursor.execute("SET LOCAL work_mem = '64MB'")
                 cursor.execute("SET LOCAL jit = off")
-                cursor.execute("SELECT pg_export_snapshot()")
-                [name] = cursor.fetchone()
+                if not shared:
+                    cursor.execute("SELECT pg_export_snapshot()")
+                    [name] = cursor.fetchone()
         yield name
 
 

@@ -16,7 +16,7 @@ from chatapp.streaming.sse import KEEP_ALIVE_SECONDS, Direct
 
 log = structlog.get_logger(__name__)
 
-# A string of a word takes four times as much memory as the word: so many at once become one.
+# A string of a few letters takes several times as much memory as they do: so many at once become one.
 JOINED_PIECES = 64
 
 
@@ -35,6 +35,7 @@ class GrowingText:
         self.length += len(piece)
         self._unjoined += 1
         if self._unjoined == JOINED_PIECES:
+            # In one step, so that other threads see the pieces or what they became.
             self._pieces[-JOINED_PIECES:] = ["".join(self._pieces[-JOINED_PIECES:])]
             self._unjoined = 0
 

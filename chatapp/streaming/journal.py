@@ -32,6 +32,7 @@ AWAY = (RedisError, OSError, TimeoutError)
 KEPT_SECONDS = 900
 # So short that nobody notices Valkey's absence.
 WAIT_SECONDS = 1
+PREFIX = "chatapp:turn:"
 PARTS = ("thinking", "text")
 # What is said on a turn's channel.
 GROWN, ENDED = "grown", "ended"
@@ -43,7 +44,7 @@ GROWN, ENDED = "grown", "ended"
 GROW = f"""
 local lost = {{}}
 for i, growth in ipairs(cjson.decode(ARGV[1])) do
-    local channel, has, piece = 'chatapp:turn:' .. growth[1], growth[3], growth[4]
+    local channel, has, piece = '{PREFIX}' .. growth[1], growth[3], growth[4]
     local key = channel .. ':' .. growth[2]
     if has == 0 then
         redis.call('SET', key, piece, 'EX', {KEPT_SECONDS})
@@ -75,11 +76,11 @@ def _grow() -> "redis.commands.core.AsyncScript":
 
 
 def key(turn_id: UUID, part: str) -> str:
-    return f"chatapp:turn:{turn_id}:{part}"
+    return f"{channel(turn_id)}:{part}"
 
 
 def channel(turn_id: UUID) -> str:
-    return f"chatapp:turn:{turn_id}"
+    return f"{PREFIX}{turn_id}"
 
 
 def writer_channel(process: UUID) -> str:

@@ -68,7 +68,9 @@ class Notices:
             self._connection = connection
             try:
                 while self._heard:
-                    message = await connection.get_message(timeout=LOOK_SECONDS)
+                    # It may come to connect anew within, which has no limit of its own.
+                    async with within(LOOK_SECONDS + journal.WAIT_SECONDS):
+                        message = await connection.get_message(timeout=LOOK_SECONDS)
                     if message is None:
                         continue
                     heard = self._heard.get(message["channel"].decode())

@@ -14,7 +14,6 @@ import structlog
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
-from accounts.patience import within
 from billing.jobs import hand_over
 from chatapp.conversations.models import Turn
 from chatapp.conversations.stopping import STOPS
@@ -115,15 +114,13 @@ async def write() -> None:
             turns = [_written[turn_id] for turn_id in _grown if turn_id in _written]
             _grown.clear()
             flushing = asyncio.ensure_future(journal.flush(turns))
+            # By the clock: readers have waited so long, whether Valkey is late or we are.
+            await asyncio.wait({flushing}, timeout=PATIENCE_SECONDS)
+            if not flushing.done():
+                _well = False
+                _tell_all()
             try:
-                try:
-                    async with within(PATIENCE_SECONDS):
-                        await asyncio.shield(flushing)
-                except TimeoutError:
-                    if not flushing.done():
-                        _well = False
-                        _tell_all()
-                    await flushing
+                await flushing
             except journal.AWAY as error:
                 log.warning("journal away", error=type(error).__name__)
                 _well = False
@@ -207,10 +204,10 @@ def _note_growth(turn: live.LiveTurn) -> None:
 
 
 async def _have_recorded() -> None:
-    if _ended:
-        ended = list(map(str, _ended))
-        _ended.clear()
+    if ended := list(map(str, _ended)):
         await asyncio.to_thread(hand_over, record_usage.name, *ended)
+        # Only now: if this is cancelled meanwhile, they are handed over again, which does no harm.
+        del _ended[: len(ended)]
 
 
 def _tell_all() -> None:
