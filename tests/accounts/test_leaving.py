@@ -152,9 +152,11 @@ def test_an_answer_that_is_being_written_is_stopped_at_once_and_settled(
 
 
 def test_it_takes_the_address(alices: Client, alice: User, charlie: User) -> None:
+    assert "autofocus" not in read(alices.get(DELETE))
     for typed in ("", charlie.email):
         html = read(alices.post(DELETE, {"email": typed}))
-        assert "to confirm" in html or "not the address" in html
+        assert "Write your e-mail address to confirm." in html or "not the address" in html
+        assert "autofocus" in html  # the field lies below a phone's screen, with all that is said above it
     assert User.objects.filter(pk__in=[alice.pk, charlie.pk]).count() == 2
 
 
