@@ -29,15 +29,19 @@ def later_if_the_database_is_away(work: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def each_by_itself(found: Iterable[T], work: Callable[[T], object]) -> None:
+def each_by_itself(
+    found: Iterable[T], work: Callable[[T], object], *, away: tuple[type[Exception], ...] = ()
+) -> None:
     """Do something for each of many, so that one for whom it cannot be done keeps nobody else from theirs.
 
-    Its traceback is logged. A database that is away is away for all: that comes through.
+    Its traceback is logged. A database that is away is away for all, and so is what else shows as `away`: that comes
+    through.
     """
+    for_all = DATABASE_AWAY + away
     for one in found:
         try:
             work(one)
-        except DATABASE_AWAY:
+        except for_all:
             raise
         except Exception:
             log.exception("not done for one of many", work=work.__qualname__, one=str(one))

@@ -5,19 +5,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-import structlog
 from django.db.models.functions import Now
 
 from accounts.models import User
 from billing.credits import CREDITS_PER_USD, to_microcredits
 from billing.customers import customer_of, forget
 from billing.errors import CustomerForgotten, RequestRefused
-from billing.fulfilment import fulfil
 from billing.models import Customer, Order, Pack
 from billing.stripe_gateway import create_checkout
-from billing.stripe_gateway.checkout import expire_session
-
-log = structlog.get_logger(__name__)
 
 # Two clicks on one button are this close together; later the same button is another purchase.
 SAME_CLICK = timedelta(minutes=10)
@@ -102,15 +97,6 @@ def open_checkout(
         session_id, url = create(_customer(user, keeps_card))
     Order.objects.filter(pk=order.pk, stripe_session=None).update(stripe_session=session_id)
     return url
-
-
-def close_page(session_id: str) -> None:
-    """Close a page at Stripe. If it was paid a moment ago, its credits are booked from then on."""
-    try:
-        expire_session(session_id)
-    except RequestRefused:
-        log.info("checkout was over", session=session_id)
-    fulfil(session_id)
 
 
 def _customer(user: User, keeps_card: bool) -> Customer | None:

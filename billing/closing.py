@@ -1,5 +1,6 @@
-"""Stripe's pages that are open when somebody leaves: closed, so that nobody pays for an account that is gone."""
+"""Stripe's Checkout pages that are open when somebody leaves: closed, so that nobody pays for what is gone."""
 
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -9,11 +10,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import User
-from billing import checkout, subscriptions
+from billing import fulfilment, subscriptions
 from billing.away import each_by_itself
-from billing.errors import PaymentUnavailable, RequestRefused
+from billing.errors import NotThere, PaymentUnavailable, RequestRefused
 from billing.models import Order, PlanCheckout
 from billing.models.plans import CHECKOUT_LASTS
+from billing.stripe_gateway import Session
+from billing.stripe_gateway.checkout import close_session
 
 log = structlog.get_logger(__name__)
 
@@ -22,39 +25,60 @@ MAY_BE_OPEN = CHECKOUT_LASTS + timedelta(minutes=30)
 
 
 def close_pages_of(user: User) -> None:
-    """Close every page on which a person may still pay; what was paid there a moment ago is booked.
+    """Close every Checkout page on which a person may still pay; what was paid there a moment ago is booked.
 
-    PaymentUnavailable when Stripe cannot be asked: some may be closed by then, and closing them again does no harm.
+    PaymentUnavailable when one stays open, or Stripe cannot be asked: some may be closed by then, and closing them
+    again does no harm.
     """
     for close in _pages_of(user):
         close()
 
 
 def close_pages_of_nobody() -> None:
-    """The same for people who are gone: whom staff deleted, or who opened one more page while they left."""
-    each_by_itself(_pages_of(None), _if_stripe_answers)
+    """The same for people who are gone: whom staff deleted, or who opened one more page while they left.
+
+    Stripe can take a minute to show that it is away, and is so for every page: the next round closes what is left.
+    """
+    pages = _pages_of(None)
+    # So that a page which Stripe fails at is not before the same others in every round.
+    random.shuffle(pages)
+    try:
+        each_by_itself(pages, _unless_refused, away=(PaymentUnavailable,))
+    except PaymentUnavailable as error:
+        log.warning("pages of nobody stay open", error=str(error))
 
 
 def _pages_of(user: User | None) -> list[Callable[[], None]]:
     """A way to close each page that may be open."""
-    may_be_open = Q(user=user, stripe_session__isnull=False, created_at__gt=Now() - MAY_BE_OPEN)
+    may_be_open = Q(user=user, created_at__gt=Now() - MAY_BE_OPEN)
     visits = PlanCheckout.objects.filter(may_be_open, state=PlanCheckout.State.OPEN)
     orders = Order.objects.filter(may_be_open, state=Order.State.OPEN)
     return [
-        *(partial(_close, subscriptions.close_page, visit.stripe_session or "") for visit in visits),
-        *(partial(_close, checkout.close_page, order.stripe_session or "") for order in orders),
+        *(
+            partial(_close, id, subscriptions.take)
+            for id in visits.values_list("stripe_session", flat=True)
+            if id
+        ),
+        *(
+            partial(_close, id, fulfilment.take)
+            for id in orders.values_list("stripe_session", flat=True)
+            if id
+        ),
     ]
 
 
-def _close(close_page: Callable[[str], None], session_id: str) -> None:
+def _close(session_id: str, book: Callable[[Session], object]) -> None:
     try:
-        close_page(session_id)
-    except RequestRefused:
+        session = close_session(session_id)
+    except NotThere:
         log.warning("page that stripe does not know", session=session_id)
+    else:
+        book(session)
 
 
-def _if_stripe_answers(close: Callable[[], None]) -> None:
+def _unless_refused(close: Callable[[], None]) -> None:
+    """Stripe's answer to one page says nothing of the others."""
     try:
         close()
-    except PaymentUnavailable as error:
+    except RequestRefused as error:
         log.warning("page of nobody stays open", error=str(error))

@@ -49,6 +49,10 @@ class PermissionRefused(RequestRefused):
     """Our key may not read or do at Stripe what was asked."""
 
 
+class NotThere(RequestRefused):
+    """Stripe does not have what was asked for."""
+
+
 class CustomerForgotten(RequestRefused):
     """Stripe does not know the customer any more: somebody deleted them there."""
 

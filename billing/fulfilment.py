@@ -28,7 +28,11 @@ def fulfil(session_id: str) -> Order | None:
 
     PaymentUnavailable when Stripe cannot be asked: then nothing has changed, and it can be run again.
     """
-    session = stripe_gateway.retrieve_session(session_id)
+    return take(stripe_gateway.retrieve_session(session_id))
+
+
+def take(session: Session) -> Order | None:
+    """The same for a session as Stripe has just told of it."""
     with transaction.atomic():
         return apply(session)
 

@@ -16,7 +16,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.models import User
-from billing import fulfilment, ledger, mails, stripe_gateway
+from billing import fulfilment, ledger, mails
 from billing.away import each_by_itself
 from billing.checkout import SAME_CLICK
 from billing.customers import with_customer
@@ -25,7 +25,7 @@ from billing.models import Account, Customer, Order, Plan, PlanCheckout, Subscri
 from billing.models.plans import CHECKOUT_LASTS
 from billing.stripe_gateway import Session
 from billing.stripe_gateway import subscriptions as at_stripe
-from billing.stripe_gateway.checkout import create_plan_checkout, expire_session
+from billing.stripe_gateway.checkout import close_session, create_plan_checkout
 from billing.stripe_gateway.subscriptions import Invoice, Line, SubscriptionNow
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,8 @@ def _page_for(customer: Customer, user: User, plan: Plan, *, success_url: str, c
         session_id, url = _page(visit, customer, success_url=success_url, cancel_url=cancel_url)
         if just_begun:
             return url
-        close_page(session_id)
+        # If it was paid a moment ago, its subscription is known from then on.
+        take(close_session(session_id))
 
 
 def to_change(user: User, plan: Plan) -> Subscription:
@@ -118,12 +119,19 @@ def go_on(user: User) -> Subscription:
 
 
 def end_at_once(subscription: Subscription) -> None:
-    """Stop it for good, as for somebody who deletes their account; done twice it is the same as once."""
+    """Stop it for good, as for somebody who deletes their account; done twice it is the same as once.
+
+    PaymentUnavailable if Stripe lets it go on, or cannot say.
+    """
     try:
         at_stripe.cancel_subscription(subscription.stripe_id)
     except RequestRefused:
-        log.info("subscription had ended", subscription=subscription.stripe_id)
-    bring_up_to_date(subscription.stripe_id)
+        # As it does with what had ended; but also when it does not take our key.
+        now = bring_up_to_date(subscription.stripe_id)
+        if now is None or now.status not in Subscription.ENDED:
+            raise
+    else:
+        bring_up_to_date(subscription.stripe_id)
 
 
 def end_those_of_nobody() -> None:
@@ -182,15 +190,6 @@ def _page(visit: PlanCheckout, customer: Customer, *, success_url: str, cancel_u
     )
     PlanCheckout.objects.filter(pk=visit.pk, stripe_session=None).update(stripe_session=session_id)
     return session_id, url
-
-
-def close_page(session_id: str) -> None:
-    """Close a page at Stripe. If it was paid a moment ago, its subscription is known from then on."""
-    try:
-        expire_session(session_id)
-    except RequestRefused:
-        log.info("plan checkout was over", session=session_id)
-    take(stripe_gateway.retrieve_session(session_id))
 
 
 # --- What Stripe tells -----------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def delete_account(request: HttpRequest) -> HttpResponseBase:
     try:
         refuse_debts(ledger.wallet_of(user))
         if form.is_valid():
-            if asked := ask_again(request, user):
+            if asked := ask_again(request, user, then="Your account is deleted as soon as you confirm."):
                 return asked
             delete(user)
             logout(request)
@@ -86,6 +86,8 @@ def delete_account(request: HttpRequest) -> HttpResponseBase:
         return render(request, "settings/delete.html", {"answer_runs": True}, status=409)
     except PaymentUnavailable as error:
         log.warning("account not deleted", user=str(user.pk), error=str(error))
+        # Django saves no session with a 503: who has just confirmed would have to once more.
+        request.session.save()
         form.add_error(
             None,
             "Stripe could not be asked now to end what you may still be charged for. "
@@ -116,7 +118,7 @@ def refuse_debts(wallet: Account) -> None:
 
 
 def delete(user: User) -> None:
-    """Close the pages on which the person may still pay, end their subscription, and erase them.
+    """Close the Checkout pages on which the person may still pay, end their subscription, and erase them.
 
     DebtLeft if they owe credits, AnswerRuns if they may come to, and PaymentUnavailable if Stripe cannot be asked:
     then nothing was deleted. Stripe is asked first, which no transaction undoes: if a payment is given back between

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from billing.credits import to_credits
-from billing.errors import PaymentUnavailable
+from billing.errors import PaymentUnavailable, RequestRefused
 from billing.models import Customer, Order, PlanCheckout
 from billing.models.plans import CHECKOUT_LASTS
 from billing.stripe_gateway.client import ask, client, our_id
@@ -103,11 +103,6 @@ def create_plan_checkout(
     return _open(params, key=f"subscribe:{visit_id}:{customer.stripe_id}")
 
 
-def expire_session(session_id: str) -> None:
-    """Close a page on which nobody has paid yet. RequestRefused if it is closed already, paid or not."""
-    ask(lambda: client().v1.checkout.sessions.expire(session_id))
-
-
 def retrieve_session(session_id: str) -> Session:
     """The session as Stripe has it now; PaymentUnavailable if it cannot be had."""
     if not session_id:
@@ -117,6 +112,22 @@ def retrieve_session(session_id: str) -> Session:
     if found.get("id") != session_id:
         raise PaymentUnavailable("Stripe answered with another checkout than was asked for.")
     return session_in(found)
+
+
+def close_session(session_id: str) -> Session:
+    """Close a page on which nobody has paid yet: the session as it is then, paid or not, and never open.
+
+    PaymentUnavailable if Stripe leaves it open, or cannot say; NotThere if it does not know it.
+    """
+    try:
+        ask(lambda: client().v1.checkout.sessions.expire(session_id))
+    except RequestRefused:
+        # As it does with what was over already; but also when it does not take our key.
+        session = retrieve_session(session_id)
+        if session.status == "open":
+            raise
+        return session
+    return retrieve_session(session_id)
 
 
 def session_in(found: dict[str, Any]) -> Session:

@@ -13,6 +13,7 @@ from django.db import connection
 
 from billing.errors import (
     CustomerForgotten,
+    NotThere,
     PaymentRefused,
     PaymentUnavailable,
     PermissionRefused,
@@ -22,6 +23,11 @@ from billing.errors import (
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+REFUSALS: dict[int | None, type[RequestRefused]] = {
+    HTTPStatus.FORBIDDEN: PermissionRefused,
+    HTTPStatus.NOT_FOUND: NotThere,
+}
 
 # A person waits for the answer: connect and read, for each of the attempts.
 TIMEOUT_SECONDS = (3.0, 8.0)
@@ -49,8 +55,8 @@ def ask(call: Callable[[], T]) -> T:
     """Make one call of the API. Errors have a sentence for the person.
 
     PaymentRefused: a bank said no. RequestRefused: Stripe did, and would again; PermissionRefused: because our key may
-    not ask for it; CustomerForgotten: because it has deleted the customer. Otherwise PaymentUnavailable: what was
-    asked for may have been done all the same.
+    not ask for it; NotThere: because it has no such thing; CustomerForgotten: because it has deleted the customer.
+    Otherwise PaymentUnavailable: what was asked for may have been done all the same.
     """
     # It may take half a minute: meanwhile somebody else can use this thread's database connection.
     if not connection.in_atomic_block:
@@ -76,7 +82,7 @@ def ask(call: Callable[[], T]) -> T:
             raise PaymentUnavailable(
                 "Stripe, which takes the payments, cannot be reached now. Nothing was charged; try again soon."
             ) from error
-        refused = PermissionRefused if error.http_status == HTTPStatus.FORBIDDEN else RequestRefused
+        refused = REFUSALS.get(error.http_status, RequestRefused)
         refused = CustomerForgotten if _is_of_customer(error) else refused
         raise refused(
             "Stripe, which takes the payments, did not accept this. Nothing was charged."

@@ -172,6 +172,7 @@ def test_a_while_after_signing_in_it_takes_the_password_too(alices: Client, alic
     assert "What is gone at once" in read(alices.get(DELETE)), "that can be read without it"
     confirm = alices.post(DELETE, {"email": alice.email})["Location"]
     assert confirm.startswith("/accounts/reauthenticate/?next=")
+    assert "Your account is deleted as soon as you confirm." in read(alices.get(confirm))
     assert "not right" in read(alices.post(confirm, {"password": "a wrong one"}))
     assert User.objects.filter(pk=alice.pk).exists()
 
