@@ -118,7 +118,7 @@ class SubscriptionForm(PlanForm):
     """What to do with a subscription: change to a plan, end it with its period, or go on after all."""
 
     ACTIONS = ("cancel", "resume")
-    # What the page said that the plan costs, so that nobody is charged another price than the one they saw.
+    # What the page said that the plan costs: nobody is charged another price than the one they saw, or none.
     price_cents = forms.IntegerField(required=False)
     action = forms.ChoiceField(
         choices=[(name, name) for name in ACTIONS],
@@ -137,6 +137,12 @@ class SubscriptionForm(PlanForm):
                 "The price of this plan has changed. Nothing was charged: look again."
             )
         return self.cleaned_data
+
+    @property
+    def plan_to_confirm(self) -> Plan | None:
+        """The plan that this would change to at a price that the person has not been told."""
+        found = self.cleaned_data
+        return found["plan"] if found["price_cents"] is None and not found["action"] else None
 
 
 class AutoTopUpForm(BillingForm):

@@ -73,13 +73,18 @@ def end(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def subscription(request: HttpRequest) -> HttpResponse:
-    """Change to another plan, end with the period (`action=cancel`), or go on after all (`action=resume`)."""
+    """Change to another plan, end with the period (`action=cancel`), or go on after all (`action=resume`).
+
+    A plan without the price that it was shown at is not charged: what it costs is said first.
+    """
     form = SubscriptionForm(request.POST)
     if not form.is_valid():
         return billing_page(request, problem=form.first_error, status=400)
+    if plan := form.plan_to_confirm:
+        return SeeOther(f"{reverse('billing_change')}?plan={plan.pk}")
     user, plan, action = person_of(request), form.cleaned_data["plan"], form.cleaned_data["action"]
 
-    def done() -> str:
+    def act() -> str:
         if action == "cancel":
             ending = subscriptions.end_with_period(user)
             messages.success(
@@ -94,7 +99,7 @@ def subscription(request: HttpRequest) -> HttpResponse:
             messages.success(request, f"You are on {plan.name} from now on.")
         return reverse("billing") + "#plans"
 
-    return _go(request, done)
+    return _go(request, act)
 
 
 @require_safe

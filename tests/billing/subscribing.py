@@ -40,6 +40,10 @@ class Subscriber:
         """What is asked of the subscription on our page."""
         return self.browser.post("/billing/subscription/", data=data)
 
+    def change_to(self, plan: Plan) -> httpx.Response:
+        """Press the button of the page that says what a change costs."""
+        return self.change(plan=plan.pk, price_cents=plan.price_cents)
+
     @property
     def subscription(self) -> Subscription:
         return self.user.subscriptions.get()

@@ -448,7 +448,7 @@ def test_another_plan_begins_at_once_and_keeps_the_credits(
 ) -> None:
     person = subscriber(alice)
     first = person.subscribe(plus)
-    answer = person.change(plan=big.pk)
+    answer = person.change_to(big)
     assert answer.status_code == 303
     assert person.bought == [1050, 5500], "credited before any event"
     demo_stripe.idle()
@@ -456,7 +456,7 @@ def test_another_plan_begins_at_once_and_keeps_the_credits(
     assert (person.subscription.plan, person.subscription.pk) == (big, first.pk)
     assert person.periods[0].credits_expire_at == first.current_period_end
     assert person.periods[1].credits_expire_at == person.subscription.current_period_end
-    assert person.change(plan=plus.pk).status_code == 303
+    assert person.change_to(plus).status_code == 303
     assert person.bought == [1050, 5500, 1050]
 
 
@@ -468,10 +468,11 @@ def test_what_a_change_charges_and_brings_is_said_before_anything_is_done(
     assert "/billing/subscription/change/" in person.browser.get("/billing/").text
     asked_before = len(demo_stripe.requests())
 
+    began = timezone.now()
     page = person.browser.get("/billing/subscription/change/", params={"plan": big.pk})
 
     said = " ".join(re.sub(r"<[^>]*>", " ", page.text).split())
-    until = f"{big.period_from(timezone.now()):%-d %B %Y}"
+    (until,) = {day for day in days_of_end(big, began) if f"to use until {day}." in said}
     for fact in (
         "Charged now $50 with what you pay for Plus with.",
         f"Credits now 5,500 credits , to use until {until}.",
@@ -483,16 +484,23 @@ def test_what_a_change_charges_and_brings_is_said_before_anything_is_done(
     assert (person.subscription.plan, person.bought) == (plus, [1050])
     confirm = dict(re.findall(r'name="(plan|price_cents)" value="(\d+)"', page.text))
     assert person.change(plan=big.pk, price_cents=4900).status_code == 400, "another price than was shown"
+    unasked = person.change(plan=big.pk)
+    assert (unasked.status_code, unasked.headers["location"]) == (303, page.request.url.raw_path.decode())
     assert person.bought == [1050]
     assert person.change(**confirm).status_code == 303
     assert (person.subscription.plan, person.bought) == (big, [1050, 5500])
-    assert f"{person.subscription.current_period_end:%-d %B %Y}" == until
+    assert f"{person.subscription.current_period_end:%-d %B %Y}" in days_of_end(big, began)
 
     outsider = subscriber(charlie)
     for path in (f"change/?plan={plus.pk}", "end/"):
         refused = outsider.browser.get(f"/billing/subscription/{path}")
         assert refused.status_code == 409
         assert "You have no subscription." in refused.text
+
+
+def days_of_end(plan: Plan, began: datetime) -> set[str]:
+    """The day on which a period ends that was begun since then, or the two, if it was over midnight."""
+    return {f"{plan.period_from(at):%-d %B %Y}" for at in (began, timezone.now())}
 
 
 @pytest.mark.parametrize(
@@ -514,7 +522,7 @@ def test_changing_twice_at_once_is_charged_once(
     person = subscriber(alice)
     person.subscribe(plus)
     with ThreadPoolExecutor(6) as clicks:
-        answers = list(clicks.map(lambda _: person.change(plan=big.pk), range(6)))
+        answers = list(clicks.map(lambda _: person.change_to(big), range(6)))
     demo_stripe.idle()
     assert {answer.status_code for answer in answers} <= {303, 409}
     assert person.bought == [1050, 5500]
@@ -526,12 +534,12 @@ def test_a_change_that_the_bank_refuses_changes_nothing_and_can_be_tried_again(
     person = subscriber(alice)
     person.subscribe(plus)
     demo_stripe.off_session("card_declined")
-    answer = person.change(plan=big.pk)
+    answer = person.change_to(big)
     assert answer.status_code == 402
     assert "Your bank did not let this payment through." in answer.text
     assert (person.subscription.plan, person.bought) == (plus, [1050])
     demo_stripe.off_session("succeeded")
-    assert person.change(plan=big.pk).status_code == 303
+    assert person.change_to(big).status_code == 303
     assert (person.subscription.plan, person.bought) == (big, [1050, 5500])
 
 
@@ -542,16 +550,16 @@ def test_an_answer_lost_at_a_change_charges_once(
     person.subscribe(plus)
     demo_stripe.faults(drop=True)
     demo_stripe.api_faults(path="/v1/subscriptions", lose_answer=True, times=4)
-    assert person.change(plan=big.pk).status_code == 503
+    assert person.change_to(big).status_code == 503
     assert person.subscription.plan == plus, "nobody knows yet"
-    assert person.change(plan=big.pk).status_code == 303
+    assert person.change_to(big).status_code == 303
     assert (person.subscription.plan, person.bought) == (big, [1050, 5500])
 
 
 def test_the_same_plan_is_no_change(alice: User, subscriber: SubscriberOf, plus: Plan) -> None:
     person = subscriber(alice)
     person.subscribe(plus)
-    answer = person.change(plan=plus.pk)
+    answer = person.change_to(plus)
     assert answer.status_code == 409
     assert "This is your plan already." in answer.text
 
@@ -563,7 +571,7 @@ def test_what_is_due_is_paid_before_a_change(
     subscription = person.subscribe(plus)
     demo_stripe.renew(subscription.stripe_id, outcome="failed")
     demo_stripe.idle()
-    assert person.change(plan=big.pk).status_code == 409
+    assert person.change_to(big).status_code == 409
     assert person.bought == [1050]
 
 
@@ -609,7 +617,7 @@ def test_a_subscription_that_ran_out_is_over_and_another_can_be_begun(
     assert person.subscription.status == "canceled"
     assert person.bought == [1050]
     assert person.change(action="resume").status_code == 409
-    assert person.change(plan=big.pk).status_code == 409
+    assert person.change_to(big).status_code == 409
     demo_stripe.act(person.go_to_checkout(big), "pay")
     demo_stripe.idle()
     assert person.bought == [1050, 5500]
@@ -715,7 +723,8 @@ def test_nobody_touches_anothers_subscription(
     demo_stripe.act(url, "pay")
     demo_stripe.idle()
     assert his.browser.get("/billing/return/", params={"session_id": session}).status_code == 404
-    for data in ({"plan": big.pk}, {"action": "cancel"}, {"action": "resume"}):
+    change = {"plan": big.pk, "price_cents": big.price_cents}
+    for data in (change, {"action": "cancel"}, {"action": "resume"}):
         assert his.change(**data).status_code == 409
     assert his.browser.get("/billing/subscription/invoice/").status_code == 404
     (order,) = hers.periods
@@ -738,7 +747,7 @@ def test_the_books_balance_after_it_all(
 ) -> None:
     person = subscriber(alice)
     subscription = person.subscribe(plus)
-    person.change(plan=big.pk)
+    person.change_to(big)
     demo_stripe.renew(subscription.stripe_id)
     demo_stripe.idle()
     assert person.bought == [1050, 5500, 5500]
