@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
+from django.contrib.messages.storage.base import Message
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -63,7 +64,8 @@ def checkout(request: HttpRequest) -> HttpResponse:
     if not settings.STRIPE_SECRET_KEY:
         return billing_page(request, problem=SWITCHED_OFF, status=503)
     if not form.is_valid():
-        if form.has_error("amount"):
+        # An amount that came with the wish to keep the card was typed in another form, which does not show it.
+        if form.has_error("amount") and not form.cleaned_data["keep_card"]:
             return billing_page(request, amount_form=form, status=400)
         return billing_page(request, problem=form.first_error, status=400)
     try:
@@ -95,7 +97,8 @@ def checkout_return(request: HttpRequest) -> HttpResponse:
     """Where Stripe sends people back to: credits at once what is paid, even if no event came."""
     if not request.user.is_authenticated:
         # The same for everybody: whose a session is, and whether it is one, is not told to strangers.
-        messages.info(request, SIGN_IN_TO_SEE)
+        if Message(messages.INFO, SIGN_IN_TO_SEE) not in messages.get_messages(request):
+            messages.info(request, SIGN_IN_TO_SEE)
         return redirect_to_login(request.get_full_path())
     session_id = request.GET.get("session_id", "")
     user = person_of(request)

@@ -84,6 +84,11 @@ def test_the_bounds_are_settings(alice: User, db: None, client: Client, settings
     assert "From $2.50 to $30. Each dollar brings 100 credits." in client.get("/billing/").content.decode()
     for typed, sentence in (("2.49", "The least you can buy is $2.50."), ("31", "at once is $30.")):
         assert sentence in client.post(CHECKOUT, {"amount": typed}).content.decode()
+    of_topup = client.post(CHECKOUT, {"amount": "31", "keep_card": "on"})
+    assert (of_topup.status_code, of_topup.context["amount_form"]) == (400, None), (
+        "not in a form it was not typed in"
+    )
+    assert 'role="alert">The most you can buy at once is $30.' in of_topup.content.decode()
 
 
 def test_one_button_buys_one_amount(alice: User, sign_in: SignIn, demo_stripe: DemoStripe) -> None:
