@@ -101,6 +101,7 @@ def test_a_page_goes_on_after_a_reload_beside_another_and_without_a_network(
     other.get_by_role("button", name="Stop").click()
     for one in (page, other):
         expect(one.locator("article.answer[aria-busy]")).to_have_count(0)
+        expect(one.locator("[data-part=announcer]")).to_contain_text("You stopped the answer.")
     read = [words_of(one) for one in (page, other)]
     other.reload()
     wait_for_more(other, "")

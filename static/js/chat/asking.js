@@ -154,8 +154,7 @@ export class Asking {
     const { ending } = live;
     if (ending) this.#on.wallet.settle(ending.charged, ending.balance);
     this.#finish(live);
-    const words = ending?.type === "done" ? "The answer is complete." : "The answer failed.";
-    if (live.conversation === this.#on.shown.id) this.#on.announce(words);
+    if (live.conversation === this.#on.shown.id) this.#on.announce(inWords(ending));
     void this.#complete(live);
   }
 
@@ -208,4 +207,13 @@ export class Asking {
  */
 function sameWish(one, other) {
   return JSON.stringify({ ...one, id: "" }) === JSON.stringify({ ...other, id: "" });
+}
+
+/**
+ * How an answer ended, for whoever hears the page.
+ * @param {LiveTurn["ending"]} ending
+ */
+function inWords(ending) {
+  if (ending?.type !== "done") return "The answer failed.";
+  return ending.status === "stopped" ? "You stopped the answer." : "The answer is complete.";
 }
