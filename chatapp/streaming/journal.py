@@ -37,10 +37,10 @@ PARTS = ("thinking", "text")
 # What is said on a turn's channel.
 GROWN, ENDED = "grown", "ended"
 
-# Grows strings, each by (the turn, the part, the length it has, the piece), all of them one argument in JSON because
-# packing a thousand arguments takes longer than all the rest: one that Valkey lost, or that was written twice, is seen
-# before a reader could get a hole or a double. A string is begun anew at length 0. The answer are the numbers of those
-# that had another length.
+# Grows strings, each by (the turn, the part, the length it has, the piece): one that Valkey lost, or that was written
+# twice, is seen before a reader could get a hole or a double. A string is begun anew at length 0. The answer are the
+# numbers of those that had another length. All of it is one argument, in JSON: to pack thousands was almost half of
+# what the journal took.
 GROW = f"""
 local lost = {{}}
 for i, growth in ipairs(cjson.decode(ARGV[1])) do

@@ -29,7 +29,7 @@ LATE_AFTER = timedelta(seconds=8)
 DEAD_AFTER = timedelta(seconds=30)
 # A process that lost its connection to Valkey has another one by then.
 COMES_BACK_SECONDS = 3
-# The worker was told at once of every turn that ended; what is still missing by then, it never heard of.
+# The worker is told of every turn within a moment of its end; what is still missing by then, it never heard of.
 UNRECORDED_AFTER = timedelta(minutes=1)
 BATCH = 500
 

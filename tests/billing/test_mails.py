@@ -15,7 +15,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from accounts.models import User
 from billing import ledger, mails, notices, tasks
-from billing.models import LowBalanceNotice, Mail, Order, Pack
+from billing.models import AutoTopUp, LowBalanceNotice, Mail, Order, Pack
 from chatapp.streaming.tasks import record_usage
 from tests.billing.books import CREDIT, at_once, close_turn, give, open_turn, order, pay
 from tests.stack import Stack
@@ -274,6 +274,25 @@ def test_a_balance_below_zero_is_called_that(alice: User, mailoutbox: Outbox) ->
     assert mail.subject == "Your balance is below zero"
     for told in text_and_html(mail):
         assert "no answers until you top up" in told
+
+
+def test_only_a_wallet_that_may_be_low_is_worth_a_look(alice: User, bob: User) -> None:
+    spend(alice, 10)
+    spend(bob, 95)
+    assert notices.worth_a_look({alice.pk, bob.pk}) == [bob.pk]
+    notices.set_low_balance(alice, 91 * CREDIT)
+    notices.set_low_balance(bob, 5 * CREDIT)
+    assert notices.worth_a_look({alice.pk, bob.pk}) == [alice.pk]
+    # However much there is: they said themselves when to top up.
+    AutoTopUp.objects.create(
+        user=bob,
+        enabled=True,
+        payment_method="pm_1",
+        threshold_microcredits=500 * CREDIT,
+        amount_cents=500,
+        monthly_cap_cents=5000,
+    )
+    assert set(notices.worth_a_look({alice.pk, bob.pk})) == {alice.pk, bob.pk}
 
 
 def test_many_looks_at_once_tell_once(committed_db: None, alice: User) -> None:

@@ -5,6 +5,7 @@ from celery import Task
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError, ProgrammingError
 
+from accounts.models import User
 from billing.tasks import (
     end_subscriptions_of_nobody,
     expire_lots,
@@ -16,6 +17,7 @@ from billing.tasks import (
 )
 from chatapp.broker import Transport
 from chatapp.celery import app as celery
+from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.tasks import (
     name_conversation,
     record_missing_usage,
@@ -23,6 +25,7 @@ from chatapp.streaming.tasks import (
     sweep,
     write_recap,
 )
+from tests.billing.books import CREDIT, close_turn, open_turn
 
 SOMEBODY = "5a1c1b9e-0000-4000-8000-000000000001"
 JOBS = [
@@ -52,6 +55,17 @@ def test_a_job_that_meets_the_database_away_says_so_in_one_line(
     assert (line.levelname, line.exc_info) == ("WARNING", None)
     assert line.msg["task"] == job.name.rpartition(".")[2]
     assert line.msg["error"] == error.__name__
+
+
+def test_turns_that_ended_together_are_recorded_together_and_each_once(alice: User, bob: User) -> None:
+    ended = [open_turn(alice, CREDIT), open_turn(bob, CREDIT)]
+    for turn in ended:
+        close_turn(turn, CREDIT)
+    running = open_turn(alice, CREDIT)
+    for _ in range(2):
+        record_usage(*map(str, [*ended, running]))
+    assert set(UsageRecord.objects.values_list("turn_id", flat=True)) == set(ended)
+    assert UsageRecord.objects.count() == len(ended)
 
 
 @pytest.mark.parametrize(("job", "arguments"), JOBS)
