@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from importlib import import_module
@@ -28,8 +29,8 @@ from daphne.http_protocol import WebRequest  # noqa: E402
 from daphne.server import Server  # noqa: E402
 from twisted.internet import defer  # noqa: E402
 from twisted.web import http  # noqa: E402
-from twisted.web.http import Request  # noqa: E402
 
+from chatapp import resting  # noqa: E402
 from chatapp.bodies import BoundedFactory  # noqa: E402
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ BACKLOG = 4096
 SHUTDOWN_SECONDS = 3.0
 # Of what a reader has not taken yet, the kernel keeps so much and Twisted as much again; the rest waits unsent.
 UNSENT_BYTES = 64 * 1024
+# So much is sent on a connection between two looks whether there is room.
+SENT_UNASKED_BYTES = 4 * 1024
 # A page has nothing longer to say, nor we to it.
 SOCKET_MESSAGE_BYTES = 16 * 1024
 # Who takes nothing for so long is not reading any more.
@@ -86,20 +89,48 @@ class Connection(tcp.Server):
     two system calls and a round of the loop more.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, doors: resting.Doors, *args: Any) -> None:
+        super().__init__(*args)
+        self._sent_unasked = 0
         self._room = select.poll()
         self._room.register(self.socket, select.POLLOUT)
+        self._doors, self._waits_to_write = doors, False
+        doors.add(self.socket)
 
     def write(self, data: bytes) -> None:
         busy = self.dataBuffer or self._tempDataBuffer or self.disconnecting or self._writeDisconnected
-        # Asked first, because a send takes far more than UNSENT_BYTES for a reader that has stopped reading.
-        if self.connected and not busy and self._room.poll(0):
-            sent = self.writeSomeData(data)
-            if isinstance(sent, int):  # else the connection is lost, which the ordinary way finds out as well
-                data = data[sent:]
+        if self.connected and not busy and self._has_room_for(len(data)):
+            with suppress(OSError):  # the ordinary way finds out as well
+                data = data[self.socket.send(data[: self.SEND_LIMIT]) :]
         if data:
             super().write(data)
+
+    def _has_room_for(self, size: int) -> bool:
+        """Asked before a send, which takes far more than UNSENT_BYTES for a reader that has stopped reading."""
+        self._sent_unasked += size
+        if self._sent_unasked > SENT_UNASKED_BYTES:
+            if not self._room.poll(0):
+                return False
+            self._sent_unasked = 0
+        return True
+
+    def startWriting(self) -> None:
+        super().startWriting()
+        if not self._waits_to_write:
+            self._waits_to_write = True
+            self._doors.waits_to_write(self.socket, True)
+
+    def stopWriting(self) -> None:
+        super().stopWriting()
+        if self._waits_to_write:
+            self._waits_to_write = False
+            self._doors.waits_to_write(self.socket, False)
+
+    def connectionLost(self, reason: Any) -> None:
+        if hasattr(self, "socket"):  # Twisted may say it twice
+            self._waits_to_write = False
+            self._doors.remove(self.socket)
+        super().connectionLost(reason)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
@@ -120,13 +151,17 @@ class WebServer(Server):
         self._drain_seconds = drain_seconds
         self.largest_body, self.refusal = largest_body, refusal
         self._ports: list[Any] = []
+        self._doors = resting.Doors()
+        resting.allow(self._doors)
 
     def listen_success(self, port: Any) -> None:
-        port.transport, port.factory = Connection, BoundedFactory(self)
+        port.transport, port.factory = partial(Connection, self._doors), BoundedFactory(self)
+        self._doors.add(port.socket)
         self._ports.append(port)
         super().listen_success(port)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        resting.hurry()
         if isinstance(protocol, WebRequest):
             # Named in chatapp.streaming.sse, which must not be imported yet.
             scope["extensions"] = {"chatapp.write": partial(self._write, protocol)}
@@ -139,10 +174,12 @@ class WebServer(Server):
         tap = request.producer
         if not isinstance(tap, Tap) or not tap.is_open or request.finished or request.channel is None:
             return False
-        Request.write(request, piece)
+        # What Request.write comes to once a body has begun.
+        request.channel.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if request.chunked else piece)
         return True
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        resting.hurry()
         if message["type"] != "http.response.body":
             await super().handle_reply(protocol, message)
             return
@@ -166,6 +203,7 @@ class WebServer(Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, hurry.set)
         for port in self._ports:
+            self._doors.remove(port.socket)
             port.stopListening()
         # Imported only now, like the application.
         from chatapp.streaming.running import drain

@@ -44,6 +44,8 @@ class GrowingText:
         missing = self.length - offset
         if missing <= 0:
             return ""
+        if len(self._pieces[-1]) == missing:  # as for nearly every reader
+            return self._pieces[-1]
         taken: list[str] = []
         for piece in reversed(self._pieces):
             if len(piece) >= missing:
@@ -77,7 +79,7 @@ class Listener:
     def tell(self, at: Cursor, event: Text | Thinking) -> bool:
         """Whether the connection took `event`, behind which the reader then is."""
         try:
-            taken = self.direct(Sent(str(at), event))
+            taken = self.direct(at, event)
         except Exception:
             # It is this reader's trouble alone: their own task finds out what is wrong.
             log.exception("a reader could not be written to")
@@ -118,9 +120,9 @@ class GrowingAnswer:
 
     def tell(self, until: Cursor | None = None) -> None:
         """Let readers have everything, or what stands before `until`."""
-        until = until or self.cursor
+        thinking, text = until or self.cursor
         # What they know already stays told, whatever becomes of it where it is kept.
-        self._told = Cursor(max(self._told.thinking, until.thinking), max(self._told.text, until.text))
+        self._told = Cursor(max(self._told.thinking, thinking), max(self._told.text, text))
         for listener in self._listening:
             self._tell(listener)
         if self._waiting:
@@ -166,12 +168,13 @@ class GrowingAnswer:
 
     def _more(self, at: Cursor) -> tuple[Cursor, Text | Thinking] | None:
         """The next event for a reader who is at `at`, and where they are behind it; None if they have everything."""
-        if self._told.thinking > at.thinking:
-            thought = self.thinking.between(at.thinking, self._told.thinking)
-            return Cursor(at.thinking + len(thought), at.text), Thinking(thought)
-        if self._told.text > at.text:
-            said = self.text.between(at.text, self._told.text)
-            return Cursor(at.thinking, at.text + len(said)), Text(said)
+        thinking, text = at
+        if self._told.thinking > thinking:
+            thought = self.thinking.between(thinking, self._told.thinking)
+            return Cursor(thinking + len(thought), text), Thinking(thought)
+        if self._told.text > text:
+            said = self.text.between(text, self._told.text)
+            return Cursor(thinking, text + len(said)), Text(said)
         return None
 
     async def _listen(self, listener: Listener) -> bool:
@@ -184,10 +187,14 @@ class GrowingAnswer:
             listener.leave()
 
     def _tell(self, listener: Listener) -> None:
-        more = self._more(listener.at)
-        while more is not None and listener.tell(*more):
+        while listener.at != self._told:
             more = self._more(listener.at)
-        if more is not None or self.ending is not None:
+            if more is None:  # they know more than is safe
+                break
+            if not listener.tell(*more):
+                _resolve(listener.done, True)
+                return
+        if self.ending is not None:
             _resolve(listener.done, True)
 
     async def _change(self) -> bool:

@@ -106,9 +106,13 @@ class Written:
         """The parts that lack something, and what; all of it, if Valkey had lost some."""
         if not self.intact:
             self.intact, self.cursor, self.sizes = True, Cursor(), dict.fromkeys(PARTS, 0)
-        thought = self.live.thinking.since(self.cursor.thinking)
-        said = self.live.text.since(self.cursor.text)
-        return [(part, piece) for part, piece in (("thinking", thought), ("text", said)) if piece]
+        thinking, text = self.cursor
+        missing = []
+        if self.live.thinking.length > thinking:
+            missing.append(("thinking", self.live.thinking.since(thinking)))
+        if self.live.text.length > text:
+            missing.append(("text", self.live.text.since(text)))
+        return missing
 
 
 async def flush(turns: list[Written]) -> None:

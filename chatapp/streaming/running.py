@@ -99,7 +99,7 @@ async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> No
         log.exception("turn broke", turn=str(turn.pk))
         ending = turns.lost_ending()
     here.end(ending)
-    await upkeep.finish(turn.pk)
+    await upkeep.finish(here)
     await _tell_pages(turn, "ended")
 
 

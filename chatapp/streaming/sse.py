@@ -7,7 +7,7 @@ from json.encoder import encode_basestring
 
 from django.http import HttpRequest, StreamingHttpResponse
 
-from chatapp.streaming.events import Sent, Text, Thinking
+from chatapp.streaming.events import Cursor, Event, Sent, Text, Thinking
 
 # A comment, without an empty line after it: some clients would take that for the end of an event.
 KEEP_ALIVE = b": keep-alive\n"
@@ -15,20 +15,23 @@ KEEP_ALIVE_SECONDS = 15.0
 # Where our server (chatapp.serve) keeps, in the scope of a request, how to write to its connection at once.
 WRITE = "chatapp.write"
 
-Direct = Callable[[Sent], bool]
-"""Writes an event to a reader's connection at once; False, and nothing is written, if it takes no more just now."""
+Direct = Callable[[Cursor, Text | Thinking], bool]
+"""Writes an event, which brings a reader to a cursor, to their connection at once; False, and nothing is written, if it
+takes no more just now.
+"""
+
+WORDS = (Text, Thinking)
 
 
-def encode(sent: Sent) -> bytes:
+def encode(event_id: object, event: Event) -> bytes:
     """One event as the WHATWG wire format wants it: `data` is a single line of JSON, so it needs no splitting."""
-    event = sent.event
-    if isinstance(event, Text | Thinking):
+    if isinstance(event, WORDS):
         # All but every event: making an encoder for each would take twenty times as long.
         line = f'{{"type":"{event.type}","text":{encode_basestring(event.text)}}}'
     else:
         data = {"type": event.type, **asdict(event)}
         line = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
-    return f"id: {sent.id}\nevent: {event.type}\ndata: {line}\n\n".encode()
+    return f"id: {event_id}\nevent: {event.type}\ndata: {line}\n\n".encode()
 
 
 class EventStream(StreamingHttpResponse):
@@ -52,12 +55,12 @@ class EventStream(StreamingHttpResponse):
 def _direct(request: HttpRequest) -> Direct | None:
     """None if another server serves us, or a test."""
     write = getattr(request, "scope", {}).get("extensions", {}).get(WRITE)
-    return None if write is None else lambda sent: write(encode(sent))
+    return None if write is None else lambda at, event: write(encode(at, event))
 
 
 async def _encoded(events: AsyncGenerator[Sent | None, None]) -> AsyncGenerator[bytes, None]:
     try:
         async for sent in events:
-            yield KEEP_ALIVE if sent is None else encode(sent)
+            yield KEEP_ALIVE if sent is None else encode(sent.id, sent.event)
     finally:
         await events.aclose()

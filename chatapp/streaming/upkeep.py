@@ -6,6 +6,7 @@ One loop of each per process, from its first turn on; while no turn is live they
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
@@ -15,6 +16,7 @@ from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
 from billing.jobs import hand_over
+from chatapp import resting
 from chatapp.conversations.models import Turn
 from chatapp.conversations.stopping import STOPS
 from chatapp.db import at_once_in_db
@@ -28,6 +30,12 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 5
 # Between two writes of the journal, and so the longest that readers wait for what is safe only then.
 FLUSH_SECONDS = 0.03
+# With many answers it is longer by so much for each, as far as LONGEST_FLUSH_SECONDS: what many need every second then
+# comes in fewer, larger pieces, and the process has time left for those who begin.
+FLUSH_SECONDS_EACH = 0.00025
+LONGEST_FLUSH_SECONDS = 0.065
+# So many answers that grow between two writes are worth a rest.
+WORTH_A_REST = 8
 # Longer they do not wait for a Valkey that is slow: what was sent to it is on its way, whatever becomes of us.
 PATIENCE_SECONDS = 0.03
 WATCH_SECONDS = 1
@@ -41,8 +49,9 @@ RECORD_SECONDS = 0.25
 NOTHING = Cursor()
 
 _loops: dict[Callable[[], Awaitable[None]], asyncio.Task[None]] = {}
-_written: dict[UUID, journal.Written] = {}
-_grown: set[UUID] = set()
+# By the turn itself: to hash an id takes Python code, and this is looked at for each word.
+_written: dict[live.LiveTurn, journal.Written] = {}
+_grown: set[live.LiveTurn] = set()
 _growth = asyncio.Event()
 # Whether the first words of an answer are among it, which wait for nothing.
 _first_words = asyncio.Event()
@@ -54,7 +63,7 @@ _well = False
 
 def keep_up(turn: live.LiveTurn) -> None:
     """See to it that this process's loops run, and care for `turn` too."""
-    _written[turn.id] = journal.Written(turn)
+    _written[turn] = journal.Written(turn)
     turn.keeper = _note_growth
     loop = asyncio.get_running_loop()
     for work in (beat, write, watch, listen, record):
@@ -71,19 +80,19 @@ async def end() -> None:
     await _have_recorded()
 
 
-async def finish(turn_id: UUID) -> None:
+async def finish(turn: live.LiveTurn) -> None:
     """Complete the journal of a turn that has ended, tell followers elsewhere to look at the database, and have the
     worker record what it used.
     """
-    _ended.append(turn_id)
+    _ended.append(turn.id)
     _end_of_one.set()
-    written = _written.pop(turn_id)
+    written = _written.pop(turn)
     try:
         while written.behind:  # once more if Valkey had lost some of it
             await journal.flush([written])
-        await journal.tell_end(turn_id)
+        await journal.tell_end(turn.id)
     except journal.AWAY as error:
-        log.warning("journal incomplete", turn=str(turn_id), error=type(error).__name__)
+        log.warning("journal incomplete", turn=str(turn.id), error=type(error).__name__)
 
 
 async def beat() -> None:
@@ -109,9 +118,10 @@ async def write() -> None:
     try:
         while True:
             await _growth.wait()
+            began = time.monotonic()
             _growth.clear()
             _first_words.clear()
-            turns = [_written[turn_id] for turn_id in _grown if turn_id in _written]
+            turns = [_written[turn] for turn in _grown if turn in _written]
             _grown.clear()
             flushing = asyncio.ensure_future(journal.flush(turns))
             # By the clock: readers have waited so long, whether Valkey is late or we are.
@@ -136,12 +146,26 @@ async def write() -> None:
                         written.live.tell(written.cursor)
                     else:
                         _note_growth(written.live)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(FLUSH_SECONDS):
-                        await _first_words.wait()
+                await _until(began + _pace(len(live.here)), rest=len(turns) >= WORTH_A_REST)
     finally:
         _well = False
         _tell_all()
+
+
+def _pace(answers: int) -> float:
+    """The seconds between two writes of the journal."""
+    return max(FLUSH_SECONDS, min(answers * FLUSH_SECONDS_EACH, LONGEST_FLUSH_SECONDS))
+
+
+async def _until(moment: float, *, rest: bool) -> None:
+    """Wait for it, or for the first words of an answer; or rest, with the whole loop, if nobody is in a hurry."""
+    if rest and resting.rest(moment - time.monotonic()):
+        # In this round of the loop all that has come meanwhile is heard.
+        await asyncio.sleep(0)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(moment - time.monotonic()):
+            await _first_words.wait()
 
 
 async def watch() -> None:
@@ -197,9 +221,9 @@ async def listen() -> None:
 def _note_growth(turn: live.LiveTurn) -> None:
     if not _well:
         turn.tell()
-    _grown.add(turn.id)
+    _grown.add(turn)
     _growth.set()
-    if turn.id in _written and _written[turn.id].cursor == NOTHING:
+    if (written := _written.get(turn)) is not None and written.cursor == NOTHING:
         _first_words.set()
 
 

@@ -185,7 +185,7 @@ def test_an_event_is_one_line_of_data_whatever_it_says(text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         return  # what the provider's door lets through has no halves of surrogate pairs
-    wire = encode(Sent("3.14", Thinking(text)))
+    wire = encode("3.14", Thinking(text))
 
     assert wire.startswith(b"id: 3.14\nevent: thinking\ndata: {")
     assert wire.endswith(b"}\n\n")
@@ -212,8 +212,9 @@ class Wire:
         self.was_silent = asyncio.Event()
         self.sending = asyncio.create_task(self._send(live))
 
-    def direct(self, sent: Sent) -> bool:
+    def direct(self, at: Cursor, event: Text | Thinking) -> bool:
         if self.open:
+            sent = Sent(str(at), event)
             self.at_once.append(sent)
             self.sent.append(sent)
         return self.open

@@ -410,7 +410,8 @@ NOT_UTF_8 = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta
 def test_a_failed_answer_says_why_and_costs_nothing(
     stack: Stack, alice: User, sign_in: SignIn, fault: object, code: str, retryable: bool
 ) -> None:
-    stack.claude.script("tokens 40", fault)
+    # Twice: on a connection that was kept warm, one that is closed without a word is asked again.
+    stack.claude.script("tokens 40", fault, times=2)
 
     events = ask(sign_in(alice), "hello")
 

@@ -16,7 +16,7 @@ class EventBytes:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that `chunk` completes, in order; ValueError if one is beyond all measure."""
-        content = self._rest + chunk
+        content = self._rest + chunk if self._rest else chunk
         half_line_end = b""
         if b"\r" in content:
             # A line feed that belongs to the last carriage return may come with the next chunk.
