@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.utils import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
+from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 from redis.exceptions import RedisError
 
@@ -29,6 +29,16 @@ def home(request: HttpRequest) -> HttpResponse:
         "signup_credits": settings.SIGNUP_CREDITS,
     }
     return render(request, "home.html", context)
+
+
+@require_safe
+@cache_control(public=True, max_age=24 * 60 * 60)
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Where browsers and link previews look for an icon that no page named to them.
+
+    The name without the hash: a redirect that is remembered outlives the file that this release names by its content.
+    """
+    return redirect(f"{settings.STATIC_URL}img/favicon.svg", permanent=True)
 
 
 @require_safe

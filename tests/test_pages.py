@@ -74,6 +74,14 @@ def test_a_refused_form_says_what_to_do(db: None, alice: User) -> None:
     assert (status, problem["code"]) == (403, "forbidden")
 
 
+def test_the_icon_is_found_where_nobody_was_told_of_it(stack: Stack) -> None:
+    with httpx.Client(base_url=stack.url) as client:
+        moved = client.get("/favicon.ico")
+        assert (moved.status_code, moved.headers["Cache-Control"]) == (301, "public, max-age=86400")
+        icon = client.get(moved.headers["Location"])
+    assert (icon.status_code, icon.headers["Content-Type"]) == (200, "image/svg+xml")
+
+
 # --- Health
 
 
