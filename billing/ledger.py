@@ -18,6 +18,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from accounts.demo import DEMO_EMAILS
 from accounts.models import User
 from billing import welcome
 from billing.away import each_by_itself
@@ -266,7 +267,8 @@ _house: dict[str, Account] = {}
 def _open_wallet(user: User) -> Account:
     """The wallet of somebody who has none yet. User.DoesNotExist if they are being deleted: theirs is nobody's now."""
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    Account.objects.bulk_create([Account(kind=Account.Kind.WALLET, user=user)], ignore_conflicts=True)
+    wallet = Account(kind=Account.Kind.WALLET, user=user, is_demo=user.email in DEMO_EMAILS)
+    Account.objects.bulk_create([wallet], ignore_conflicts=True)
     wallet = Account.objects.select_for_update().get(user=user)
     if given := welcome.credits_for(user):
         _post(

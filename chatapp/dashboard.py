@@ -149,7 +149,7 @@ def sums_per_day(today: date) -> dict[date, Sums]:
     own = per_day(HouseUsage.objects.all(), "ended_at").annotate(cost=Sum("cost"))
     here = User.objects.exclude(email__in=DEMO_EMAILS)
     # Of who has left since, the day on which their wallet was opened is what is left: the day they first looked around.
-    left = Account.objects.filter(kind=Account.Kind.WALLET, user=None).exclude(
+    left = Account.objects.filter(kind=Account.Kind.WALLET, user=None, is_demo=False).exclude(
         credits__reason=fulfilment.PAID_BY_NOBODY
     )
     signups = [

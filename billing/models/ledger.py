@@ -49,6 +49,12 @@ class Account(models.Model):
     )
     balance = models.BigIntegerField(default=0, editable=False, help_text="Microcredits; wallets only.")
     held = models.BigIntegerField(default=0, editable=False, help_text="Microcredits of pending holds.")
+    is_demo = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Of a login that everybody knows: no sign-up, also when it was deleted.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -90,8 +90,10 @@ def test_who_has_left_signed_up_all_the_same_and_a_demo_login_is_nobody(alice: U
     wallet_of(alice)
     Account.objects.filter(user=alice).update(created_at=NOW)
     for email in DEMO_EMAILS:
-        User.objects.get_or_create(email=email)
-    User.objects.filter(email__in=DEMO_EMAILS).update(date_joined=NOW)
+        wallet_of(User.objects.get_or_create(email=email)[0])
+    demo = User.objects.filter(email__in=DEMO_EMAILS)
+    demo.update(date_joined=NOW)
+    Account.objects.filter(user__in=demo).update(created_at=NOW)
     bought = order(bob, 500 * CREDIT)
     User.objects.get(pk=bob.pk).delete()
     with transaction.atomic():
@@ -99,7 +101,8 @@ def test_who_has_left_signed_up_all_the_same_and_a_demo_login_is_nobody(alice: U
         wallet = Account.objects.create(kind="wallet", created_at=NOW)
         ledger.purchase(wallet=wallet, order=bought, reason=PAID_BY_NOBODY)
     assert (sums(1).signups, sums(7).signups) == (1, before + 1)
-    User.objects.get(pk=alice.pk).delete()
+    for user in (*demo, alice):
+        user.delete()
     assert (sums(1).signups, sums(7).signups) == (1, before + 1)
 
 
