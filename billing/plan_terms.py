@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from django.db.models import Sum
+from django.db.models import F, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -15,8 +15,9 @@ from billing.models import Lot, Order, Plan, Subscription
 
 @dataclass(frozen=True, slots=True)
 class CreditsLeft:
-    """Microcredits that paid periods brought, which are left and can be used until `expires_at`."""
+    """Microcredits that paid periods of a plan brought, which are left and can be used until `expires_at`."""
 
+    plan: str
     microcredits: int
     expires_at: datetime
 
@@ -56,5 +57,9 @@ def _left(user: User) -> list[CreditsLeft]:
         remaining__gt=0,
         expires_at__gt=Now(),
     )
-    sums = lots.values_list("expires_at").annotate(Sum("remaining")).order_by("expires_at")
-    return [CreditsLeft(microcredits, expires_at) for expires_at, microcredits in sums]
+    sums = (
+        lots.values("expires_at", plan=F("transfer__order__plan__name"))
+        .annotate(microcredits=Sum("remaining"))
+        .order_by("expires_at", "plan")
+    )
+    return [CreditsLeft(**left) for left in sums]

@@ -10,7 +10,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from billing import subscriptions
+from billing import plan_terms, subscriptions
 from billing.errors import PaymentUnavailable
 from billing.models import Lot, Order, Plan, PlanCheckout, StripeEvent, Subscription
 from chatapp import leaving
@@ -476,7 +476,7 @@ def test_what_a_change_charges_and_brings_is_said_before_anything_is_done(
     for fact in (
         "Charged now $50 with what you pay for Plus with.",
         f"Credits now 5,500 credits , to use until {until}.",
-        f"1,050.00 credits of your plan stay yours until {first.current_period_end:%-d %B %Y}.",
+        f"1,050.00 credits of Plus stay yours until {first.current_period_end:%-d %B %Y}.",
         f"Next payment $50 on {until} ,",
     ):
         assert fact in said
@@ -490,6 +490,8 @@ def test_what_a_change_charges_and_brings_is_said_before_anything_is_done(
     assert person.change(**confirm).status_code == 303
     assert (person.subscription.plan, person.bought) == (big, [1050, 5500])
     assert f"{person.subscription.current_period_end:%-d %B %Y}" in days_of_end(big, began)
+    left = [(part.plan, part.microcredits) for part in plan_terms.of_end(alice).left]
+    assert sorted(left) == [("Max", 5500 * CREDIT), ("Plus", 1050 * CREDIT)], "each by its plan's name"
 
     outsider = subscriber(charlie)
     for path in (f"change/?plan={plus.pk}", "end/"):

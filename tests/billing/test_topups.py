@@ -147,7 +147,8 @@ def test_what_makes_no_sense_is_refused_at_its_field(
 ) -> None:
     answer = saver.ask(**changes)
     assert answer.status_code == 400
-    assert f'aria-describedby="{field}-wrong"' in answer.text
+    help = " topup-threshold-help" if field == "threshold" else ""
+    assert f'aria-describedby="{field}-wrong{help}"' in answer.text
     (told,) = re.findall(r'class="error" id="(.+?)-wrong"><p>([^<]+)</p></div>', answer.text)
     assert told[0] == field
     assert told[1].startswith(sentence)
