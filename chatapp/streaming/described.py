@@ -27,6 +27,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "estimated": {"description": "Whether output was counted from the text instead of by the provider."},
     "limited_by_balance": {"description": "Whether the balance afforded less than a full answer."},
     "served_by": {"description": "The model that gave the answer."},
+    "first_token_ms": {"description": "Milliseconds from asking the model to its first word."},
 }
 # The answer of a call that streams.
 STREAM = {

@@ -38,7 +38,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The last event of an answer that was completed or stopped; `served_by` is the model that gave it."""
+    """The last event of an answer that was completed or stopped; `served_by` is the model that gave it.
+
+    `first_token_ms` is from asking the model to its first word, as the turn keeps it; None if there was none.
+    """
 
     type: ClassVar[str] = "done"
     status: str
@@ -49,6 +52,7 @@ class Done:
     limited_by_balance: bool
     estimated: bool
     served_by: str
+    first_token_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Failed:
     retry_after: float | None
     charged: str
     balance: Balance | None
+    first_token_ms: int | None = None
 
 
 Ending = Done | Failed

@@ -488,6 +488,7 @@ def ending_of(turn: Turn, wallet: Account) -> Ending:
             retry_after=turn.retry_after,
             charged=as_string(turn.charged),
             balance=balance,
+            first_token_ms=turn.first_token_ms,
         )
     return Done(
         status="completed" if turn.state == Turn.State.COMPLETED else "stopped",
@@ -498,6 +499,7 @@ def ending_of(turn: Turn, wallet: Account) -> Ending:
         limited_by_balance=turn.limited_by_balance,
         estimated=turn.estimated,
         served_by=turn.served_by_id or turn.model_id,
+        first_token_ms=turn.first_token_ms,
     )
 
 

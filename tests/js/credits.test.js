@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { formatCredits, parseDecimal, toAmount, toMicrocredits } from "#lib/credits.js";
+import { figure, formatCredits, parseDecimal, toAmount, toMicrocredits } from "#lib/credits.js";
 
 test("amounts of the API become whole microcredits and back, exactly", () => {
   for (const amount of ["0.000000", "0.000001", "12.340000", "9007199254740993.000001", "-0.500000"]) {
@@ -41,4 +41,11 @@ test("a limit is never understated, and a balance never overstated", () => {
   assert.equal(formatCredits(99_999n, "up"), "0.10");
   assert.equal(formatCredits(-1n, "down"), "−0.000001");
   assert.equal(formatCredits(-1_200_001n, "down"), "−1.21");
+});
+
+test("a price has the digits that the statement has, and none that is rounded", () => {
+  assert.deepEqual(figure(125_100n), { cents: "0.12", rest: "5100" });
+  assert.deepEqual(figure(1_234_567_890n), { cents: "1,234.56", rest: "7890" });
+  assert.deepEqual(figure(3_120n), { cents: "0.00", rest: "3120" });
+  assert.deepEqual(figure(700_000n), { cents: "0.70", rest: "" });
 });

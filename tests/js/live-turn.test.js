@@ -17,6 +17,15 @@ test("who answered instead of the chosen model is named at once", () => {
   assert.deepEqual([model_name, served_by, served_by_name], ["Sonnet", "gpt", "GPT"]);
 });
 
+test("the time to the first word is the one that a reload shows", () => {
+  const live = new LiveTurn("t", "c", "sonnet", true);
+  live.take({ type: "text", text: "Hel" });
+  assert.equal(live.toTurn(MODELS).first_token_ms, null);
+  live.take({ type: "error", code: "provider_cut", message: "It broke off.", first_token_ms: 412 });
+  assert.equal(live.toTurn(MODELS).first_token_ms, 412);
+  assert.equal(ended({ first_token_ms: 95 }).first_token_ms, 95);
+});
+
 test("an answer that was left alone is not called stopped", () => {
   assert.equal(ended({ status: "stopped", stop_reason: "abandoned" }).state, "abandoned");
   assert.equal(ended({ status: "stopped", stop_reason: "stopped" }).state, "stopped");

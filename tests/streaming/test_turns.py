@@ -75,6 +75,7 @@ def test_an_answer_streams_and_its_price_leaves_the_balance(
     assert done["balance"] == {"available": "99.300000", "held": "0.000000"}
     assert done["balance"] == client.get("/api/v1/me").json()["balance"]
     assert (done["status"], done["stop_reason"], done["estimated"]) == ("completed", "end_turn", False)
+    assert done["first_token_ms"] == turn.first_token_ms is not None
     assert done["usage"] == {
         "input_tokens": 1000,
         "output_tokens": 500,

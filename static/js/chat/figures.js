@@ -3,7 +3,7 @@
  *
  * @import { Turn } from "#lib/shapes.js"
  */
-import { formatCredits, toMicrocredits } from "#lib/credits.js";
+import { figure, toMicrocredits } from "#lib/credits.js";
 import { duration, grouped } from "#lib/words.js";
 import { part, showText } from "#chat/pieces.js";
 
@@ -26,19 +26,24 @@ export function showFigures(root, turn, live) {
   );
   const cached = usage?.cache_read_input_tokens;
   if (cached) tokens.title = `${grouped(cached)} of them read from the cache`;
-  const price = part(root, "price");
-  const failed = turn?.error != null;
-  showText(price, charged === null || failed ? "" : priceWords(charged, turn?.estimated ?? false));
-  if (turn?.charged) price.title = `${turn.charged} credits`;
+  showPrice(part(root, "price"), turn?.error == null ? charged : null, turn?.estimated ?? false);
   const first = turn?.first_token_ms;
-  showText(part(root, "first"), live || first == null ? "" : `first word ${duration(first)}`);
+  const firstWord = part(root, "first");
+  showText(firstWord, live || first == null ? "" : `first word ${duration(first)}`);
+  firstWord.title = "How long the model took to its first word, counted on the server";
 }
 
 /**
- * @param {bigint} charged
+ * The same digits as on the statement.
+ * @param {HTMLElement} element
+ * @param {bigint | null} charged
  * @param {boolean} estimated
  */
-function priceWords(charged, estimated) {
-  if (charged === 0n) return "not charged";
-  return estimated ? `≈ ${formatCredits(charged)} credits estimated` : `${formatCredits(charged)} credits`;
+function showPrice(element, charged, estimated) {
+  if (!charged) return showText(element, charged === null ? "" : "not charged");
+  const { cents, rest } = figure(charged);
+  const finer = document.createElement("small");
+  finer.textContent = rest;
+  element.replaceChildren(estimated ? `≈ ${cents}` : cents, finer, estimated ? " credits estimated" : " credits");
+  element.hidden = false;
 }

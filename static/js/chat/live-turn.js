@@ -20,8 +20,6 @@ export class LiveTurn extends EventTarget {
   ending = null;
   /** @type {(Trouble & { retryAfter?: number | null }) | null} */
   refusal = null;
-  /** Milliseconds from sending; null when this page did not see it. */
-  firstWordMs = /** @type {number | null} */ (null);
   thoughtMs = /** @type {number | null} */ (null);
   #beganAt = performance.now();
   #heardAt = this.#beganAt;
@@ -63,11 +61,9 @@ export class LiveTurn extends EventTarget {
       this.model = event.model;
       this.#tell("start");
     } else if (event.type === "thinking") {
-      this.#noteFirstWord();
       this.thinking += event.text;
       this.#tell("growth");
     } else if (event.type === "text") {
-      this.#noteFirstWord();
       if (this.thinking !== "") this.thoughtMs ??= this.age;
       this.text += event.text;
       this.#tell("growth");
@@ -125,14 +121,10 @@ export class LiveTurn extends EventTarget {
       held: this.started?.held ?? null,
       estimated: done?.estimated ?? false,
       limited_by_balance: done?.limited_by_balance ?? false,
-      first_token_ms: this.firstWordMs,
+      first_token_ms: ending?.first_token_ms ?? null,
       duration_ms: null,
       error: failed ?? (refusal ? { code: refusal.code, message: refusal.message ?? "", retryable: true } : null),
     };
-  }
-
-  #noteFirstWord() {
-    if (this.begunHere) this.firstWordMs ??= this.age;
   }
 
   /** @param {string} type */

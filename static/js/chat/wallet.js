@@ -50,7 +50,8 @@ export class Wallet extends EventTarget {
     const price = toMicrocredits(charged);
     showWallet({ available: balance.available, held: price > 0n ? charged : balance.held });
     const words = this.#element.querySelector('[data-wallet-text="held"]');
-    if (words && price > 0n) words.textContent = ` · ${formatCredits(price)} paid`;
+    // Down: so its digits are the first of those below the answer.
+    if (words && price > 0n) words.textContent = ` · ${formatCredits(price, "down")} paid`;
     this.#element.classList.toggle("paid", price > 0n);
     this.#settling = setTimeout(() => {
       this.#settling = undefined;

@@ -63,6 +63,21 @@ export function formatCredits(microcredits, rounding = "nearest") {
 }
 
 /**
+ * An amount to its last microcredit, as the statement writes it: two places, and the four that follow, if they say
+ * anything.
+ * @param {bigint} microcredits not negative
+ * @returns {{ cents: string, rest: string }} such as "1,204.56" and "0300", or ""
+ */
+export function figure(microcredits) {
+  const [whole = "", fraction = ""] = toAmount(microcredits).split(".");
+  const rest = fraction.slice(2);
+  return {
+    cents: `${whole.replace(/\B(?=(\d{3})+$)/g, ",")}.${fraction.slice(0, 2)}`,
+    rest: rest === "0000" ? "" : rest,
+  };
+}
+
+/**
  * How many steps of `step` make up `value`.
  * @param {bigint} value
  * @param {bigint} step

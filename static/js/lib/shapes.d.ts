@@ -154,6 +154,7 @@ export interface DoneEvent {
   estimated: boolean;
   /** The model that answered, which is another when the chosen one could not begin. */
   served_by: string;
+  first_token_ms: number | null;
 }
 
 export interface ErrorEvent {
@@ -164,6 +165,7 @@ export interface ErrorEvent {
   retry_after: number | null;
   charged: Amount;
   balance: Balance;
+  first_token_ms: number | null;
 }
 
 export type TurnEvent = StartEvent | ThinkingEvent | TextEvent | DoneEvent | ErrorEvent;
