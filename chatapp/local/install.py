@@ -37,6 +37,7 @@ def install_python() -> None:
     made_from = _digest(CLONE / "requirements-dev.txt", sys.version, str(CLONE))
     if _noted(VENV) == made_from and os.access(PYTHON, os.X_OK):
         return
+    _refuse_link(VENV)
     _say("Installing the Python packages into .venv (about a minute, once).")
     # What an interrupted installation left cannot be told from what is whole, nor one Python's from another's.
     if (VENV / UNFINISHED).exists() or not _is_of_this_python():
@@ -62,6 +63,7 @@ def install_node() -> None:
     made_from = _digest(CLONE / "package-lock.json", (CLONE / "package.json").read_text())
     if _noted(NODE_MODULES) == made_from:
         return
+    _refuse_link(NODE_MODULES)
     _say("Installing the front-end packages into node_modules.")
     _run(
         # `npm ci` begins by removing node_modules, and the note with it.
@@ -83,6 +85,15 @@ def _one_at_a_time() -> Iterator[None]:
             _say("Waiting for another installation into this clone.")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _refuse_link(folder: Path) -> None:
+    """What is installed here replaces what is there: behind a link that may be another clone's."""
+    if folder.is_symlink():
+        sys.exit(
+            f"chatapp: {folder.name} is a symbolic link to {os.readlink(folder)}, and what is there is not what this "
+            f"clone needs. Remove the link (rm {folder.name}) and run this again: it makes a folder of its own."
+        )
 
 
 def _is_of_this_python() -> bool:
