@@ -27,11 +27,11 @@ def note_sign_in(request: HttpRequest) -> None:
     request.session[SIGNED_IN_AT] = time.time()
 
 
-def ask_again(request: HttpRequest, user: User, *, then: str) -> HttpResponseBase | None:
+def ask_again(request: HttpRequest, user: User) -> HttpResponseBase | None:
     """Nothing if they have shown within the last minutes that it is them. Else where they show it.
 
-    Who has something to confirm with is asked for that (ReauthenticationRequired), and then their request is done:
-    `then` tells them so there. Others are signed out, and sign in anew.
+    Who has something to confirm with is asked for that (ReauthenticationRequired), and then their request is done.
+    Others are signed out, and sign in anew.
     """
     since = time.time() - request.session.get(SIGNED_IN_AT, 0)
     if since < app_settings.REAUTHENTICATION_TIMEOUT:
@@ -41,6 +41,5 @@ def ask_again(request: HttpRequest, user: User, *, then: str) -> HttpResponseBas
         messages.info(request, "Sign in once more to show that it is you. Nothing was changed.")
         return redirect_to_login(request.get_full_path())
     if not did_recently_reauthenticate(request):
-        messages.warning(request, then)
         raise ReauthenticationRequired
     return None

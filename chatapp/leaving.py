@@ -71,7 +71,7 @@ def delete_account(request: HttpRequest) -> HttpResponseBase:
     try:
         refuse_debts(ledger.wallet_of(user))
         if form.is_valid():
-            if asked := ask_again(request, user, then="Your account is deleted as soon as you confirm."):
+            if asked := ask_again(request, user):
                 return asked
             delete(user)
             logout(request)

@@ -172,8 +172,12 @@ def test_a_while_after_signing_in_it_takes_the_password_too(alices: Client, alic
     assert "What is gone at once" in read(alices.get(DELETE)), "that can be read without it"
     confirm = alices.post(DELETE, {"email": alice.email})["Location"]
     assert confirm.startswith("/accounts/reauthenticate/?next=")
-    assert "Your account is deleted as soon as you confirm." in read(alices.get(confirm))
-    assert "not right" in read(alices.post(confirm, {"password": "a wrong one"}))
+    wrong = read(alices.post(confirm, {"password": "a wrong one"}))
+    assert "not right" in wrong
+    for html in (read(alices.get(confirm)), read(alices.get(confirm)), wrong):
+        assert "It is deleted as soon as you show here that it is you." in html, "at each look"
+        assert "Delete my account</button>" in html
+    assert "Delete" not in read(alices.get("/accounts/reauthenticate/?next=/settings/"))
     assert User.objects.filter(pk=alice.pk).exists()
 
     assert alices.post(confirm, {"password": PASSWORD})["Location"] == "/"
