@@ -212,19 +212,20 @@ def pgbench_script(clients: "Clients", database: Database) -> str:
     for probe in PROBES:
         probe.open(database)
         [sent] = clients.tell({"do": "capture", "number": probe.number, "hold": str(probe.hold)}, first=1)
-        transactions = [
-            ["BEGIN;", *map(_command, map(probe.without_numbers, sent[step])), "COMMIT;"]
-            for step in ("open", "close")
+        commands = [
+            _command(probe.without_numbers(together)) for step in ("open", "close") for together in sent[step]
         ]
-        scripts.append(DRAW + "\n".join(line for lines in transactions for line in lines) + "\n")
+        scripts.append(DRAW + "\n".join(commands) + "\n")
     if scripts[0] != scripts[1]:
         raise AssertionError("two cycles differ in more than is known:\n" + "\n".join(scripts))
     return scripts[0]
 
 
-def _command(statement: str) -> str:
-    """A line of the script. What locks a wallet also tells its id and balance, which the next statement needs."""
-    line = " ".join(statement.split())
+def _command(together: str) -> str:
+    """A line of the script: the statements of one round trip, which stay one. What locks a wallet also tells its id and
+    balance, which the next ones need; it is the last of its own.
+    """
+    line = r"\; ".join(" ".join(statement.split()) for statement in together.split(";\n"))
     if " FOR UPDATE" in line:
         return rf"{line} \gset wallet_"
     return f"{line};"

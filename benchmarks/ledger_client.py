@@ -34,13 +34,15 @@ def cycle(*, user: User, hold_id: uuid.UUID) -> None:
 def open_turn(user: User, hold_id: uuid.UUID) -> None:
     with transaction.atomic():
         wallet = ledger.locked_wallet_of(user)
-        ledger.hold(wallet=wallet, hold_id=hold_id, amount=HELD)
+        ledger.hold_and_commit(wallet=wallet, hold_id=hold_id, amount=HELD)
 
 
 def close_turn(hold_id: uuid.UUID) -> None:
     with transaction.atomic():
         wallet, _ = ledger.lock_wallet_holding(hold_id)
-        ledger.settle(wallet=wallet, hold_id=hold_id, price=PRICE)
+        ledger.settle_and_commit(
+            wallet=wallet, hold_id=hold_id, held=HELD, price=PRICE, then=lambda settled: ()
+        )
 
 
 def run(*, accounts: int, seconds: float) -> dict[str, float]:
@@ -56,7 +58,7 @@ def run(*, accounts: int, seconds: float) -> dict[str, float]:
 
 
 def capture(*, number: int, hold: str) -> dict[str, list[str]]:
-    """The statements that each transaction of this person's cycle sends, as they go over the wire."""
+    """What each transaction of this person's cycle sends, a round trip each, as it goes over the wire."""
     user, hold_id = User(id=person_id(number)), uuid.UUID(hold)
     with listening() as opening:
         open_turn(user, hold_id)

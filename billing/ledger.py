@@ -9,10 +9,10 @@ trigger, and a statement that would break a rule is refused, whoever sends it.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
@@ -24,7 +24,7 @@ from billing import welcome
 from billing.away import each_by_itself
 from billing.errors import CreditsExpired, HoldEnded, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, Order, Transfer
-from billing.sql import Rows, Statement, run
+from billing.sql import NotFound, Rows, Statement, must_find, run
 
 
 def wallet_of(user: User) -> Account:
@@ -92,22 +92,46 @@ def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int, then: Iterable[Sta
 
     CreditsExpired if some expired since the wallet was locked: in a new transaction the rest can be held.
     """
-    if amount > wallet.available:
-        raise InsufficientCredits(available=wallet.available, needed=amount)
-    holding = Statement(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount}, _one)
-    made, *_ = run(holding, *then)
+    made, *_ = run(_holding(wallet, hold_id, amount), *then)
     if made is None:
         expire(wallet)
         raise CreditsExpired(available=wallet.available, needed=amount)
     wallet.held += amount
 
 
+def hold_and_commit(
+    *, wallet: Account, hold_id: uuid.UUID, amount: int, then: Iterable[Statement[None]] = ()
+) -> None:
+    """`hold` as the last of the caller's transaction, which ends in the same round trip: see `billing.sql.run`.
+
+    CreditsExpired tells what was available when the wallet was locked.
+    """
+    held = must_find(HELD_NOW, {"hold": hold_id})
+    try:
+        run(_holding(wallet, hold_id, amount), held, *then, commit=True)
+    except NotFound as error:
+        raise CreditsExpired(available=wallet.available, needed=amount) from error
+    wallet.held += amount
+
+
+def _holding(wallet: Account, hold_id: uuid.UUID, amount: int) -> Statement[Any]:
+    if amount > wallet.available:
+        raise InsufficientCredits(available=wallet.available, needed=amount)
+    return Statement(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount}, _one)
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a hold, in microcredits: `charged` to the person, `overrun` borne by the house."""
+    """What becomes of a hold, in microcredits: `charged` to the person, `overrun` borne by the house."""
 
     charged: int
     overrun: int
+
+    @classmethod
+    def of(cls, *, held: int, price: int) -> Self:
+        """The person pays no more than was held."""
+        charged = min(held, price)
+        return cls(charged=charged, overrun=price - charged)
 
 
 def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
@@ -116,6 +140,34 @@ def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
     What goes beyond the hold is the house's, booked as an overrun. A price of 0 releases the hold. A hold ends
     once: HoldEnded otherwise.
     """
+    [held] = run(_settling(wallet, hold_id, price))
+    if held is None:
+        raise HoldEnded(f"hold {hold_id} has ended before")
+    return _settled(wallet, held, price)
+
+
+def settle_and_commit(
+    *,
+    wallet: Account,
+    hold_id: uuid.UUID,
+    held: int,
+    price: int,
+    then: Callable[[Settlement], Iterable[Statement[None]]],
+) -> Settlement:
+    """`settle` a hold of `held`, and run what `then` makes of it, as the last of the caller's transaction.
+
+    It ends in the same round trip: see `billing.sql.run`. HoldEnded also if something else was held.
+    """
+    ended = must_find(ENDED_NOW, {"hold": hold_id, "held": held})
+    following = then(Settlement.of(held=held, price=price))
+    try:
+        run(_settling(wallet, hold_id, price), ended, *following, commit=True)
+    except NotFound as error:
+        raise HoldEnded(f"hold {hold_id} has ended before, or was not of {held}") from error
+    return _settled(wallet, held, price)
+
+
+def _settling(wallet: Account, hold_id: uuid.UUID, price: int) -> Statement[int | None]:
     values = {
         "hold": hold_id,
         "wallet": wallet.pk,
@@ -124,13 +176,14 @@ def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
         "usage": house(Account.Kind.USAGE).pk,
         "overruns": house(Account.Kind.OVERRUNS).pk,
     }
-    [ended] = run(Statement(SETTLE, values, _one))
-    if ended is None:
-        raise HoldEnded(f"hold {hold_id} has ended before")
-    held, charged = ended
+    return Statement(SETTLE, values, lambda ended: ended[0][0] if ended else None)
+
+
+def _settled(wallet: Account, held: int, price: int) -> Settlement:
+    settlement = Settlement.of(held=held, price=price)
     wallet.held -= held
-    wallet.balance -= charged
-    return Settlement(charged=charged, overrun=price - charged)
+    wallet.balance -= settlement.charged
+    return settlement
 
 
 def purchase(*, wallet: Account, order: Order, reason: str = "") -> Transfer:
@@ -407,5 +460,11 @@ SETTLE = """
         SELECT 'overrun:' || id, 'overrun', %(overruns)s, %(usage)s, %(price)s - charged, NULL, id, '', ''
         FROM ended WHERE charged < %(price)s
     )
-    SELECT amount, charged FROM ended
+    SELECT amount FROM ended
+"""
+
+# All statements of one round trip have the same time.
+HELD_NOW = "SELECT FROM billing_hold WHERE id = %(hold)s AND created_at = statement_timestamp()"
+ENDED_NOW = """
+    SELECT FROM billing_hold WHERE id = %(hold)s AND ended_at = statement_timestamp() AND amount = %(held)s
 """

@@ -194,20 +194,16 @@ def script_of(*told: str) -> str:
 def test_what_differs_from_person_to_person_becomes_a_variable() -> None:
     script = script_of(
         *(
-            f"SELECT '{person_id(probe.number).hex}'::uuid,\n  {probe.wallet}, '{probe.hold}', "
+            f"BEGIN;\nSELECT '{person_id(probe.number).hex}'::uuid,\n  {probe.wallet}, '{probe.hold}', "
             f"{probe.balance} FOR UPDATE"
             for probe in PROBES
         )
     )
     assert script.splitlines()[3:] == [
-        "BEGIN;",
         (
-            "SELECT '00000000000040008000:person'::uuid, :wallet_id, '00000000-0000-4000-:hold_high-:hold_low', "
-            r":wallet_balance FOR UPDATE \gset wallet_"
+            r"BEGIN\; SELECT '00000000000040008000:person'::uuid, :wallet_id, "
+            r"'00000000-0000-4000-:hold_high-:hold_low', :wallet_balance FOR UPDATE \gset wallet_"
         ),
-        "COMMIT;",
-        "BEGIN;",
-        "COMMIT;",
     ]
 
 

@@ -12,10 +12,10 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -25,6 +25,7 @@ from accounts.models import User
 from billing import ledger, offers, pricing, sql
 from billing.credits import as_string
 from billing.errors import CreditsExpired, InsufficientCredits
+from billing.ledger import Settlement
 from billing.models import Account, LanguageModel, Price
 from billing.pricing import Usage
 from billing.sql import Statement
@@ -111,11 +112,12 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
     finding = guard.examine(user, ask.id, ask.text if ask.regenerate is None else "")
     try:
         try:
-            return _open(user, ask, source, finding)
+            return _open(user, ask, source, finding, hold=ledger.hold_and_commit)
         except CreditsExpired:
             # In the moment between the lock and the hold: what is left may do for a shorter answer. Its place among
-            # those of its key and its address was taken before that.
-            return _open(user, ask, limits.ITSELF, finding)
+            # those of its key and its address was taken before that. If it happens again, the person is told what
+            # there is then.
+            return _open(user, ask, limits.ITSELF, finding, hold=ledger.hold)
     except IntegrityError:
         # Somebody else used this very id in the meantime.
         if (joined := join(user, ask)) is not None:
@@ -123,15 +125,25 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
         raise
 
 
+class Hold(Protocol):
+    """`ledger.hold` or `ledger.hold_and_commit`."""
+
+    def __call__(
+        self, *, wallet: Account, hold_id: uuid.UUID, amount: int, then: Iterable[Statement[None]]
+    ) -> None: ...
+
+
 @transaction.atomic
-def _open(user: User, ask: Ask, source: limits.Source, finding: guard.Finding | None) -> Opened:
+def _open(
+    user: User, ask: Ask, source: limits.Source, finding: guard.Finding | None, *, hold: Hold
+) -> Opened:
     # Everything a person opens or closes waits here, so copies of one request come one by one, and what is available
     # below stays so, but for credits that expire.
     wallet, (standing, offer) = ledger.lock_wallet_of(
         user, limits.standing(user, ask.id), offers.price_of(ask.model)
     )
     copy = join(user, ask) if standing.id_is_taken else None
-    return copy or _opened(user, ask, wallet, standing, offer, source, finding)
+    return copy or _opened(user, ask, wallet, standing, offer, source, finding, hold)
 
 
 def join(user: User, ask: Ask) -> Opened | None:
@@ -154,6 +166,7 @@ def _opened(
     offer: Price | None,
     source: limits.Source,
     finding: guard.Finding | None,
+    hold: Hold,
 ) -> Opened:
     conversation = _conversation(user, ask, standing)
     question = _question(conversation, ask)
@@ -196,11 +209,10 @@ def _opened(
         held=amount,
         writer=PROCESS,
     )
-    ledger.hold(
-        wallet=wallet, hold_id=ask.id, amount=amount, then=_rows_of(conversation, question, answer, turn)
-    )
     guard.keep(finding, user=user, turn_id=turn.pk)
     cut = None if sent is whole else history.keep_cut(sent)
+    # The commit goes with it: nothing may come after.
+    hold(wallet=wallet, hold_id=ask.id, amount=amount, then=_rows_of(conversation, question, answer, turn))
     return Opened(turn, Request(replace(prompt, max_tokens=max_tokens), sent, cut))
 
 
@@ -430,28 +442,28 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
         state = _verdict(live, outcome)
         usage = _used(outcome, thinking + text, turn.max_tokens)
         price = turn.price_of(outcome.model)
-        due = pricing.charge(usage, price) if usage and state in CHARGED else 0
-        settlement = ledger.settle(wallet=wallet, hold_id=turn.pk, price=due)
-        _end(
-            turn,
-            state,
-            thinking=thinking,
-            text=text,
-            retry_after=error.retry_after if error else None,
-            first_token_ms=outcome.first_token_ms,
-            provider=outcome.provider,
-            provider_request=outcome.request_id[:100],
-            stop_reason=outcome.stop_reason[:40] or (live.leaving or ""),
-            estimated=usage is not None and state in CHARGED and not outcome.counted,
-            charged=settlement.charged,
-            overrun=settlement.overrun,
-            cost=pricing.cost(usage, price) if usage else 0,
-            prompt_bytes=outcome.prompt_bytes if usage else None,
-            served_by_id=outcome.model,
-            error_code=error.code if error else "",
-            error_message=str(error)[:300] if error else "",
+        columns = {
+            "first_token_ms": outcome.first_token_ms,
+            "provider": outcome.provider,
+            "provider_request": outcome.request_id[:100],
+            "stop_reason": outcome.stop_reason[:40] or (live.leaving or ""),
+            "estimated": usage is not None and state in CHARGED and not outcome.counted,
+            "cost": pricing.cost(usage, price) if usage else 0,
+            "prompt_bytes": outcome.prompt_bytes if usage else None,
+            "served_by_id": outcome.model,
+            "error_code": error.code if error else "",
+            "error_message": str(error)[:300] if error else "",
             **Turn.usage_columns(usage or Usage()),
+        }
+        end = End(state, thinking, text, error.retry_after if error else None, columns)
+        settlement = ledger.settle_and_commit(
+            wallet=wallet,
+            hold_id=turn.pk,
+            held=turn.held,
+            price=pricing.charge(usage, price) if usage and state in CHARGED else 0,
+            then=lambda settled: end.rows(turn, settled),
         )
+    end.note(turn, settlement)
     return ending_of(turn, wallet)
 
 
@@ -467,8 +479,11 @@ def interrupt(
         if not runs:
             return None
         turn = Turn.objects.get(pk=turn_id)
-        ledger.settle(wallet=wallet, hold_id=turn_id, price=0)
-        _end(turn, Turn.State.INTERRUPTED, thinking=thinking, text=text, error_code="interrupted")
+        end = End(Turn.State.INTERRUPTED, thinking, text, None, {"error_code": "interrupted"})
+        settlement = ledger.settle_and_commit(
+            wallet=wallet, hold_id=turn_id, held=turn.held, price=0, then=lambda none: end.rows(turn, none)
+        )
+    end.note(turn, settlement)
     return ending_of(turn, wallet)
 
 
@@ -529,32 +544,43 @@ def _runs(turn_id: uuid.UUID, heartbeat: datetime | None = None) -> Statement[bo
     return Statement(RUNS, {"turn": turn_id, "heartbeat": heartbeat}, bool)
 
 
-def _end(
-    turn: Turn,
-    state: Turn.State,
-    *,
-    thinking: str,
-    text: str,
-    retry_after: float | None = None,
-    **outcome: Any,
-) -> None:
-    """Write into the rows of a running turn, and into `turn`, how it ended.
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a running turn ends. `columns` are those of its row that tell what came of it."""
 
-    The answer is stored if its conversation still stands: it may have been deleted meanwhile.
-    """
-    retry_at = None if retry_after is None else FromNow(retry_after)
-    statements = [
-        rows.update(Turn, turn.pk, state=state.value, ended_at=FromNow(), retry_at=retry_at, **outcome)
-    ]
-    if turn.assistant_message_id is not None:
-        statements.append(rows.update(Message, turn.assistant_message_id, text=text, thinking=thinking))
-    if turn.conversation_id is not None:
-        statements.append(rows.update(Conversation, turn.conversation_id, updated_at=FromNow()))
-    sql.run(*statements)
-    turn.state = state
-    turn.retry_wait = None if retry_after is None else timedelta(seconds=retry_after)
-    for name, value in outcome.items():
-        setattr(turn, name, value)
+    state: Turn.State
+    thinking: str
+    text: str
+    retry_after: float | None
+    columns: dict[str, Any]
+
+    def rows(self, turn: Turn, settled: Settlement) -> Iterator[Statement[None]]:
+        """What writes it into the rows of `turn`.
+
+        The answer is stored if its conversation still stands: it may have been deleted meanwhile.
+        """
+        yield rows.update(
+            Turn,
+            turn.pk,
+            state=self.state.value,
+            ended_at=FromNow(),
+            retry_at=None if self.retry_after is None else FromNow(self.retry_after),
+            charged=settled.charged,
+            overrun=settled.overrun,
+            **self.columns,
+        )
+        if turn.assistant_message_id is not None:
+            yield rows.update(Message, turn.assistant_message_id, text=self.text, thinking=self.thinking)
+        if turn.conversation_id is not None:
+            yield rows.update(Conversation, turn.conversation_id, updated_at=FromNow())
+
+    def note(self, turn: Turn, settled: Settlement) -> None:
+        """Have `turn` tell it."""
+        turn.state = self.state
+        turn.retry_wait = None if self.retry_after is None else timedelta(seconds=self.retry_after)
+        turn.charged, turn.overrun = settled.charged, settled.overrun
+        for name, value in self.columns.items():
+            setattr(turn, name, value)
 
 
 def _used(outcome: Outcome, sent: str, max_tokens: int) -> Usage | None:

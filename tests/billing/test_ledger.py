@@ -18,6 +18,7 @@ from billing.errors import HoldEnded, InsufficientCredits, KeyReused
 from billing.ledger import Settlement
 from billing.models import Account, Hold, Transfer
 from billing.movements import Filters, older
+from chatapp.conversations import rows
 from tests.billing.books import (
     CREDIT,
     at_once,
@@ -187,6 +188,27 @@ def test_a_hold_is_settled_or_released_once(alice: User, first: int, second: int
     with pytest.raises(HoldEnded):
         close_turn(turn, second)
     assert has(alice) == (WELCOME - first, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "held"), [(10, 30), (None, 31)], ids=["ended before", "of something else"]
+)
+def test_what_goes_with_a_settlement_is_not_done_without_it(
+    alice: User, before: int | None, held: int
+) -> None:
+    turn = open_turn(alice, 30)
+    if before is not None:
+        close_turn(turn, before)
+    as_it_was = has(alice)
+    beside = rows.update(User, alice.pk, name="stored")
+    wallet = wallet_of(alice)
+    with pytest.raises(HoldEnded), transaction.atomic():
+        ledger.settle_and_commit(
+            wallet=wallet, hold_id=turn, held=held, price=20, then=lambda settled: [beside]
+        )
+    alice.refresh_from_db()
+    assert alice.name == "Alice"
+    assert has(alice) == as_it_was
 
 
 def test_a_hold_is_not_settled_from_another_wallet(alice: User, bob: User) -> None:

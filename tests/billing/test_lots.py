@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from pytest_django import Settings
 
 from accounts.models import User
@@ -13,6 +14,7 @@ from billing.errors import CreditsExpired, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, LotUse, Transfer
 from billing.sql import Statement, run
 from billing.tasks import expire_lots
+from chatapp.conversations import rows
 from chatapp.streaming import turns
 from chatapp.streaming.audit import RULES
 from chatapp.streaming.limits import Source
@@ -225,6 +227,18 @@ def test_credits_that_expire_between_the_lock_and_the_hold_are_not_held(alice: U
         ledger.hold(wallet=as_it_was, hold_id=uuid.uuid4(), amount=WELCOME + 1)
     assert (refusal.value.available, refusal.value.needed) == (WELCOME, WELCOME + 1)
     assert remaining(given) == [0]
+
+
+def test_a_hold_that_expired_credits_do_not_allow_commits_nothing(alice: User) -> None:
+    grant(alice, 50, expires_at=now())
+    as_it_was, hold_id = Account.objects.get(user=alice), uuid.uuid4()
+    beside = rows.update(User, alice.pk, name="stored")
+    with pytest.raises(CreditsExpired), transaction.atomic():
+        ledger.hold_and_commit(wallet=as_it_was, hold_id=hold_id, amount=WELCOME + 1, then=[beside])
+    alice.refresh_from_db()
+    assert alice.name == "Alice"
+    assert not Hold.objects.filter(pk=hold_id).exists()
+    assert as_it_was.held == 0
 
 
 def test_credits_that_expired_and_are_not_needed_hinder_no_hold(alice: User) -> None:
