@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
+from collections.abc import Collection
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.base_user import BaseUserManager
@@ -79,8 +80,8 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def active(self) -> Self:
         return self.filter(revoked_at=None, user__is_active=True)
 
-    def owner_of(self, token: str) -> User | None:
-        """The person whose active key `token` is, or nobody.
+    def owner_of(self, token: str) -> tuple[User | None, bool]:
+        """The person whose active key `token` is, or nobody; and whether this use is news, to be noted with `note_use`.
 
         The key is found by its public prefix and compared in constant time by hash; the token itself is
         stored nowhere.
@@ -91,20 +92,31 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
             cursor.execute(OWNER_OF_KEY, [prefix])
             found = cursor.fetchone()
         if found is None or not secret or not hmac.compare_digest(found[0], digest(token)):
-            return None
-        # Once a minute is precise enough for "last used" and keeps a busy key from writing at each call.
-        _, not_used_lately, *person = found
-        if not_used_lately:
-            self.filter(prefix=prefix).update(last_used_at=Now())
-        return User.from_db(self.db, [field.attname for field in User._meta.concrete_fields], person)
+            return None, False
+        _, is_news, *person = found
+        return User.from_db(self.db, [field.attname for field in User._meta.concrete_fields], person), is_news
 
+    def note_use(self, prefixes: Collection[str]) -> None:
+        """Note that the keys of these prefixes are being used, once a minute however often they are."""
+        with connection.cursor() as cursor:
+            cursor.execute(NOTE_USE, [list(prefixes)])
+
+
+# Once a minute is precise enough for "last used", and keeps a busy key from being written at each call.
+IS_NEWS = "(key.last_used_at IS NULL OR key.last_used_at < statement_timestamp() - interval '1 minute')"
 
 OWNER_OF_KEY = f"""
-SELECT key.hash, key.last_used_at IS NULL OR key.last_used_at < statement_timestamp() - interval '1 minute',
-    {", ".join(f"person.{field.column}" for field in User._meta.concrete_fields)}
+SELECT key.hash, {IS_NEWS}, {", ".join(f"person.{field.column}" for field in User._meta.concrete_fields)}
 FROM accounts_apikey key JOIN accounts_user person ON person.id = key.user_id
 WHERE key.prefix = %s AND key.revoked_at IS NULL AND person.is_active
 """  # noqa: S608 (the names of our own columns)
+
+# Another process that notes a key at this moment does the same; waiting for it, each could have what the other wants.
+NOTE_USE = f"""
+UPDATE accounts_apikey SET last_used_at = statement_timestamp() WHERE id IN (
+    SELECT id FROM accounts_apikey key WHERE prefix = ANY(%s) AND {IS_NEWS} FOR NO KEY UPDATE SKIP LOCKED
+)
+"""  # noqa: S608 (as above)
 
 
 def digest(token: str) -> str:

@@ -9,7 +9,7 @@ from ninja.utils import check_csrf
 
 from accounts.addresses import client_network
 from accounts.models import ApiKey, User
-from chatapp import windows
+from chatapp import key_uses, windows
 from chatapp.db import in_db
 from chatapp.problems import Problem, rate_limited
 
@@ -31,7 +31,9 @@ class SignedIn(AuthBase):
     async def __call__(self, request: HttpRequest) -> User:
         header = request.headers.get("Authorization", "")
         if header:
-            user, api_key = await in_db(_user_with_key, header, client_network(request))
+            user, api_key, is_news = await in_db(_user_with_key, header, client_network(request))
+            if is_news:
+                key_uses.note(api_key)
         else:
             user, api_key = await in_db(_user_with_session, request), ""
             if user is not None and check_csrf(request) is not None:
@@ -46,10 +48,11 @@ class SignedIn(AuthBase):
         return user
 
 
-def _user_with_key(header: str, network: str) -> tuple[User | None, str]:
+def _user_with_key(header: str, network: str) -> tuple[User | None, str, bool]:
+    """The caller, the public part of their key, and whether its use is to be noted."""
     scheme, _, token = header.partition(" ")
     token = token.strip()
-    user = ApiKey.objects.owner_of(token) if scheme.lower() == "bearer" else None
+    user, is_news = ApiKey.objects.owner_of(token) if scheme.lower() == "bearer" else (None, False)
     if user is None:
         seconds = windows.take("wrong-keys", network, per_minute=WRONG_KEYS_PER_MINUTE)
         if seconds:
@@ -57,10 +60,10 @@ def _user_with_key(header: str, network: str) -> tuple[User | None, str]:
                 f"Too many calls without an active API key came from your address. Try again in {seconds} s."
             )
             raise rate_limited(detail, seconds=seconds)
-        return None, ""
+        return None, "", False
     api_key = token.partition(".")[0]
     _count_call("key", api_key)
-    return user, api_key
+    return user, api_key, is_news
 
 
 def _user_with_session(request: HttpRequest) -> User | None:

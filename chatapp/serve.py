@@ -206,6 +206,7 @@ class WebServer(Server):
             self._doors.remove(port.socket)
             port.stopListening()
         # Imported only now, like the application.
+        from chatapp import key_uses
         from chatapp.streaming.running import drain
 
         await drain(self._drain_seconds, hurry)
@@ -218,6 +219,7 @@ class WebServer(Server):
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=SHUTDOWN_SECONDS)
+        await key_uses.write()
 
     def _applications(self, kind: type) -> "list[asyncio.Future[object]]":
         return [

@@ -21,6 +21,7 @@ from chatapp.streaming import turns
 from chatapp.streaming.limits import Source
 from tests.calling import API, Caller, in_browser, refused, visitor, with_key
 from tests.conftest import SignIn
+from tests.servers import wait_until
 from tests.stack import Stack
 from tests.streaming.reading import ask, new_id, refusal
 
@@ -210,7 +211,7 @@ def test_a_turn_is_counted_for_its_key_and_its_address(
     stack: Stack, alice: User, bob: User, sign_in: SignIn
 ) -> None:
     web = stack.start_web(env={"TURNS_PER_MINUTE_PER_ADDRESS": "2", "TURNS_PER_MINUTE_PER_KEY": "1"})
-    _, token = ApiKey.issue(user=alice, name="program")
+    key, token = ApiKey.issue(user=alice, name="program")
     page = sign_in(bob, url=web.url)
     program = sign_in(alice, url=web.url)
     program.cookies.clear()
@@ -230,3 +231,5 @@ def test_a_turn_is_counted_for_its_key_and_its_address(
     status, problem = refusal(page, text="a third from here")
     assert (status, problem["code"]) == (429, "rate_limited")
     assert "from your address" in problem["detail"]
+    used = ApiKey.objects.filter(pk=key.pk, last_used_at__gt=key.created_at)
+    wait_until(used.exists, "it is noted that the key is used", 20)

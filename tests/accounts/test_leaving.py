@@ -52,7 +52,7 @@ def test_everything_goes_but_the_books(alices: Client, alice: User, charlie: Use
     assert not is_signed_in(alices)
     assert "Your account is deleted" in read(alices.get("/"))
     assert not User.objects.filter(pk=alice.pk).exists()
-    assert ApiKey.objects.owner_of(token) is None
+    assert ApiKey.objects.owner_of(token)[0] is None
     assert list(Conversation.objects.filter(pk=kept.pk)) == [kept]
     assert not Conversation.objects.filter(title="Spare keys").exclude(pk=kept.pk).exists()
     wallet.refresh_from_db()
