@@ -10,7 +10,8 @@ import asyncio
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import connections
@@ -41,11 +42,39 @@ async def at_once_in_db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, functools.partial(_and_hand_back, work))
-
-
-def _and_hand_back(work: Callable[[], T]) -> T:
+    """`loop.run_in_executor`, but that it hears the result before the connection is back in the pool."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[T] = loop.create_future()
+    queued = threads.submit(_tell, loop, told, work)
     try:
-        return work()
+        return await told
+    except asyncio.CancelledError:
+        queued.cancel()  # nobody wants it, if it has not begun
+        raise
     finally:
-        connections.close_all()
+        del told  # it and an error that went through here would keep each other
+
+
+def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[T], work: Callable[[], T]) -> None:
+    try:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001  it is raised where it is waited for
+            _in_loop(loop, told, told.set_exception, error)
+        else:
+            _in_loop(loop, told, told.set_result, result)
+    finally:
+        del told  # as above
+        connections.close_all()  # the loop wakes up meanwhile
+
+
+def _in_loop(
+    loop: asyncio.AbstractEventLoop, told: asyncio.Future[Any], tell: Callable[[Any], None], what: Any
+) -> None:
+    def tell_who_waits() -> None:
+        if not told.cancelled():
+            tell(what)
+
+    # A loop that has been closed has nobody who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(tell_who_waits)
