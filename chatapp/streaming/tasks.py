@@ -23,9 +23,10 @@ from chatapp.streaming.models import UsageRecord
 
 log = structlog.get_logger(__name__)
 
-# A heartbeat is late; whose connection to Valkey has broken as well has died.
-LATE_AFTER = timedelta(seconds=8)
-# Six heartbeats missed: dead, whatever else is known; found by the next sweep, within a minute of the last one.
+# A heartbeat is late; whose connection to Valkey has broken as well, and who has neither COMES_BACK_SECONDS later, has
+# died. So who loses Valkey and is slow at that moment has six seconds from when a heartbeat was due.
+LATE_AFTER = timedelta(seconds=5)
+# So many heartbeats missed: dead, whatever else is known; found by the next sweep, within a minute of the last one.
 DEAD_AFTER = timedelta(seconds=30)
 # A process that lost its connection to Valkey has another one by then.
 COMES_BACK_SECONDS = 3
