@@ -19,6 +19,7 @@ from chatapp.local.process import free_port
 from chatapp.problems import Problem
 from chatapp.streaming import turns
 from chatapp.streaming.limits import Source
+from chatapp.windows import Window
 from tests.calling import API, Caller, in_browser, refused, visitor, with_key
 from tests.conftest import SignIn
 from tests.servers import wait_until
@@ -63,6 +64,16 @@ def test_a_place_is_free_again_a_minute_after_it_was_taken(clock: list[float]) -
     assert waits == [0, 0, 0, 10, 1, 0, 19, 0, 20]
     assert windows.take("tests", somebody(), per_minute=3) == 0
     assert windows.take("other tests", who, per_minute=3) == 0
+
+
+def test_a_place_in_several_windows_is_taken_in_all_or_in_none() -> None:
+    key, address = Window("tests", somebody(), 2), Window("tests", somebody(), 1)
+    assert windows.take_all(key, address) is None
+    for _ in range(3):
+        full = windows.take_all(key, address)
+        assert full is not None
+        assert (full[0], 1 <= full[1] <= 60) == (address, True)
+    assert [windows.take_all(key) is None for _ in range(2)] == [True, False]
 
 
 def test_while_valkey_is_away_each_process_counts_for_itself(

@@ -16,6 +16,7 @@ from accounts.models import User
 from billing.sql import Rows, Statement
 from chatapp import windows
 from chatapp.problems import rate_limited
+from chatapp.windows import Window
 
 WINDOW = timedelta(minutes=1)
 
@@ -88,13 +89,16 @@ def _standing(found: Rows) -> Standing:
 
 def take(source: Source) -> None:
     """Take a place for one more turn; Problem 429 with Retry-After if its key or its address has none left."""
-    for kind, who, per_minute, whose in (
-        ("key", source.api_key, settings.TURNS_PER_MINUTE_PER_KEY, "with this API key"),
-        ("address", source.network, settings.TURNS_PER_MINUTE_PER_ADDRESS, "from your address"),
-    ):
-        seconds = windows.take(f"turns/{kind}", who, per_minute=per_minute) if who else 0
-        if seconds:
-            raise rate_limited(
-                f"{per_minute} messages a minute may be sent {whose}. Try again in {seconds} s.",
-                seconds=seconds,
-            )
+    limited = (
+        Window("turns/key", source.api_key, settings.TURNS_PER_MINUTE_PER_KEY),
+        Window("turns/address", source.network, settings.TURNS_PER_MINUTE_PER_ADDRESS),
+    )
+    if full := windows.take_all(*(window for window in limited if window.who)):
+        window, seconds = full
+        raise rate_limited(
+            f"{window.per_minute} messages a minute may be sent {WHOSE[window.name]}. Try again in {seconds} s.",
+            seconds=seconds,
+        )
+
+
+WHOSE = {"turns/key": "with this API key", "turns/address": "from your address"}
