@@ -52,7 +52,7 @@ class Done:
     limited_by_balance: bool
     estimated: bool
     served_by: str
-    first_token_ms: int | None
+    first_token_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 2
 # Between two writes of the journal, and so the longest that readers wait for what is safe only then.
 FLUSH_SECONDS = 0.03
-# With many answers it is longer by so much for each, as far as LONGEST_FLUSH_SECONDS: what many need every second then
-# comes in fewer, larger pieces, and the process has time left for those who begin.
-FLUSH_SECONDS_EACH = 0.00025
+# With many answers it is so much for each, as far as LONGEST_FLUSH_SECONDS: what they say then comes in fewer, larger
+# pieces, and the process has time left for those who begin.
+FLUSH_SECONDS_EACH = 0.00065
 LONGEST_FLUSH_SECONDS = 0.065
 # So many answers that grow between two writes are worth a rest.
 WORTH_A_REST = 8

@@ -116,6 +116,9 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._pool = pool
         self._loop = asyncio.get_running_loop()
+        self._pieces: list[bytes] = []
+        # What the parser calls with each piece of a body.
+        self.on_body = self._pieces.append
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._is_paused = False
@@ -123,7 +126,6 @@ class Connection(asyncio.Protocol):
         self._headers: Headers = []
         self._head_bytes = 0
         self._body: Body | None = None
-        self._pieces: list[bytes] = []
         self._ends_with_connection = False
         self._patience = 0.0
         self._heard_at = 0.0
@@ -229,9 +231,6 @@ class Connection(asyncio.Protocol):
         self._body = Body(self)
         self._answered.set_result((status, self._headers, self._body))
 
-    def on_body(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-
     def on_message_complete(self) -> None:
         self._deliver()
         body, self._body = self._body, None
@@ -253,9 +252,10 @@ class Connection(asyncio.Protocol):
     def _deliver(self) -> None:
         """Feed the body with what has come, as one, in however many chunks it was sent."""
         if self._pieces:
-            pieces, self._pieces = self._pieces, []
+            content = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
             if self._body is not None:
-                self._body.feed(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                self._body.feed(content)
 
     def _rest(self) -> None:
         """Nothing is under way any more."""

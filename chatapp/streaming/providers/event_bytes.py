@@ -22,8 +22,8 @@ class EventBytes:
             # A line feed that belongs to the last carriage return may come with the next chunk.
             half_line_end = b"\r" if content.endswith(b"\r") else b""
             content = content.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *events, rest = content.split(b"\n\n")
-        self._rest = rest + half_line_end
+        events = content.split(b"\n\n")
+        self._rest = events.pop() + half_line_end
         if len(self._rest) > LONGEST_EVENT_BYTES:
             raise ValueError("an event without an end")
         return [data for data in map(_data, events) if data]
