@@ -1,13 +1,16 @@
 """Rests of the whole event loop, for a process that passes on many answers at once.
 
 To be woken for a word costs several times what the word does: the processor sleeps between two of them, and its caches
-are cold. So whoever passes words on lets the loop rest, and then looks at all that has come. Nobody else is to notice:
-a rest ends as soon as a client sends something or takes more, and there is none for a moment after that, in which what
-they asked for comes back in pieces from threads and other servers.
+are cold. So whoever passes words on lets the loop rest, and then looks at all that has come.
+
+A rest ends as soon as a client sends something or takes more. There is none while a request has not been answered, and
+none for a moment after it, in which what it began comes back in pieces from threads and other servers. Whatever else
+happens may wait until the rest is over.
 """
 
 import selectors
 import time
+from collections.abc import Hashable
 from socket import socket
 
 # About what opening a turn takes.
@@ -20,18 +23,16 @@ class Doors:
     def __init__(self) -> None:
         self._knocks = selectors.DefaultSelector()
 
-    def add(self, door: socket) -> None:
-        """From now on, what comes in by `door` ends a rest."""
-        self._knocks.register(door, selectors.EVENT_READ)
-
-    def remove(self, door: socket) -> None:
-        """It is about to be closed."""
-        self._knocks.unregister(door)
-
-    def waits_to_write(self, door: socket, waits: bool) -> None:
-        """Whether there is something to give out by `door`, for which room is to end a rest as well."""
-        also = selectors.EVENT_WRITE if waits else 0
-        self._knocks.modify(door, selectors.EVENT_READ | also)
+    def watch(self, door: socket, *, reads: bool, writes: bool) -> None:
+        """Whether what comes in by `door`, and room for what goes out, end a rest; neither, before it is closed."""
+        events = selectors.EVENT_READ * reads | selectors.EVENT_WRITE * writes
+        known = door in self._knocks.get_map()
+        if known and events:
+            self._knocks.modify(door, events)
+        elif known:
+            self._knocks.unregister(door)
+        elif events:
+            self._knocks.register(door, events)
 
     def somebody_knocks_within(self, seconds: float) -> bool:
         """Block until somebody does, or until `seconds` are over."""
@@ -42,6 +43,7 @@ class Doors:
 
 
 _doors: Doors | None = None
+_waiting: set[Hashable] = set()
 _hurry_until = float("-inf")
 
 
@@ -51,14 +53,21 @@ def allow(doors: Doors | None) -> None:
     _doors = doors
 
 
-def hurry() -> None:
-    """Somebody waits for what is being done now: no rest for HURRY_SECONDS."""
+def begin(request: Hashable) -> None:
+    """Somebody waits for an answer to `request`: no rest until it is `answered`."""
+    _waiting.add(request)
+
+
+def answered(request: Hashable) -> None:
+    """The answer to `request` has begun, or there will be none. For HURRY_SECONDS more there is no rest."""
     global _hurry_until
-    _hurry_until = time.monotonic() + HURRY_SECONDS
+    if request in _waiting:
+        _waiting.discard(request)
+        _hurry_until = time.monotonic() + HURRY_SECONDS
 
 
 def rest(seconds: float) -> bool:
-    """Block the event loop for so long, unless somebody is in a hurry or comes; whether it was the whole time."""
-    if _doors is None or seconds <= 0 or time.monotonic() < _hurry_until:
+    """Block the event loop for so long, unless somebody waits or comes; whether it was the whole time."""
+    if _doors is None or seconds <= 0 or _waiting or time.monotonic() < _hurry_until:
         return False
     return not _doors.somebody_knocks_within(seconds)

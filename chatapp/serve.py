@@ -6,19 +6,17 @@ python -m chatapp.serve --host 0.0.0.0 --port 8000 --proxy-headers
 import argparse
 import asyncio
 import gc
-import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
-from twisted.internet import asyncioreactor, tcp
+from twisted.internet import asyncioreactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -32,20 +30,15 @@ from twisted.web import http  # noqa: E402
 
 from chatapp import resting  # noqa: E402
 from chatapp.bodies import BoundedFactory  # noqa: E402
+from chatapp.connection import UNSENT_BYTES, Connection  # noqa: E402
 
 if TYPE_CHECKING:
     from django.http import HttpResponse
 
 # Daphne's 50 overflow when a hundred browsers come back at once, and a dropped SYN costs a second.
 BACKLOG = 4096
-# So many objects more than before are looked through for cycles.
-GARBAGE_THRESHOLD = 10_000
 # What has not ended so long after all turns have is left to the exit of the process.
 SHUTDOWN_SECONDS = 3.0
-# Of what a reader has not taken yet, the kernel keeps so much and Twisted as much again; the rest waits unsent.
-UNSENT_BYTES = 64 * 1024
-# So much is sent on a connection between two looks whether there is room.
-SENT_UNASKED_BYTES = 4 * 1024
 # A page has nothing longer to say, nor we to it.
 SOCKET_MESSAGE_BYTES = 16 * 1024
 # Who takes nothing for so long is not reading any more.
@@ -86,58 +79,6 @@ class Tap:
         return True
 
 
-class Connection(tcp.Server):
-    """Hands to the kernel at once what it takes. Twisted waits for the loop to say that it may, for each small write:
-    two system calls and a round of the loop more.
-    """
-
-    def __init__(self, doors: resting.Doors, *args: Any) -> None:
-        super().__init__(*args)
-        self._sent_unasked = 0
-        self._room = select.poll()
-        self._room.register(self.socket, select.POLLOUT)
-        self._doors, self._waits_to_write = doors, False
-        doors.add(self.socket)
-
-    def write(self, data: bytes) -> None:
-        busy = self.dataBuffer or self._tempDataBuffer or self.disconnecting or self._writeDisconnected
-        if self.connected and not busy and self._has_room_for(len(data)):
-            with suppress(OSError):  # the ordinary way finds out as well
-                data = data[self.socket.send(data[: self.SEND_LIMIT]) :]
-        if data:
-            super().write(data)
-
-    def _has_room_for(self, size: int) -> bool:
-        """Asked before a send, which takes far more than UNSENT_BYTES for a reader that has stopped reading."""
-        self._sent_unasked += size
-        if self._sent_unasked > SENT_UNASKED_BYTES:
-            if not self._room.poll(0):
-                return False
-            self._sent_unasked = 0
-        return True
-
-    def startWriting(self) -> None:
-        super().startWriting()
-        if not self._waits_to_write:
-            self._waits_to_write = True
-            self._doors.waits_to_write(self.socket, True)
-
-    def stopWriting(self) -> None:
-        super().stopWriting()
-        if self._waits_to_write:
-            self._waits_to_write = False
-            self._doors.waits_to_write(self.socket, False)
-
-    def connectionLost(self, reason: Any) -> None:
-        if hasattr(self, "socket"):  # Twisted may say it twice
-            self._waits_to_write = False
-            self._doors.remove(self.socket)
-        super().connectionLost(reason)
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        self.write(b"".join(iovec))
-
-
 class WebServer(Server):
     """Daphne's server that waits for slow readers, and ends well.
 
@@ -158,16 +99,20 @@ class WebServer(Server):
 
     def listen_success(self, port: Any) -> None:
         port.transport, port.factory = partial(Connection, self._doors), BoundedFactory(self)
-        self._doors.add(port.socket)
+        self._doors.watch(port.socket, reads=True, writes=False)
         self._ports.append(port)
         super().listen_success(port)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        resting.hurry()
-        if isinstance(protocol, WebRequest):
-            # Named in chatapp.streaming.sse, which must not be imported yet.
-            scope["extensions"] = {"chatapp.write": partial(self._write, protocol)}
-        return super().create_application(protocol, scope)
+        if not isinstance(protocol, WebRequest):
+            return super().create_application(protocol, scope)
+        # Named in chatapp.streaming.sse, which must not be imported yet.
+        scope["extensions"] = {"chatapp.write": partial(self._write, protocol)}
+        given = super().create_application(protocol, scope)
+        resting.begin(protocol)
+        running = self.connections[protocol]["application_instance"]
+        running.add_done_callback(lambda _: resting.answered(protocol))
+        return given
 
     def _write(self, request: WebRequest, piece: bytes) -> bool:
         """Write a piece of a body that has begun, without a task that sends it; False, and nothing is written, if it
@@ -181,10 +126,10 @@ class WebServer(Server):
         return True
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        resting.hurry()
         if message["type"] != "http.response.body":
             await super().handle_reply(protocol, message)
             return
+        resting.answered(protocol)
         more = message.get("more_body", False)
         if more and protocol.producer is None and protocol.channel is not None:
             protocol.registerProducer(Tap(), streaming=True)
@@ -205,7 +150,7 @@ class WebServer(Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, hurry.set)
         for port in self._ports:
-            self._doors.remove(port.socket)
+            self._doors.watch(port.socket, reads=False, writes=False)
             port.stopListening()
         # Imported only now, like the application.
         from chatapp import key_uses
@@ -267,9 +212,6 @@ def serve(
     # What was imported stays for good: without this, each full collection walks all of it, and streams stand still.
     gc.collect()
     gc.freeze()
-    # A turn makes thousands of objects that go by themselves: looking for cycles among each 700 of them, as Python does
-    # unless told otherwise, is 4 % of what its opening and closing take.
-    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
     gc.enable()
     server = WebServer(
         application,

@@ -86,7 +86,8 @@ return false
 
 
 def _take_in_valkey(windows: Sequence[Window]) -> tuple[Window, int] | None:
-    keys = [f"chatapp:limits:{window.name}/{window.who}" for window in windows]
+    # With the places in its name: another number of them, and it is another window.
+    keys = [f"chatapp:limits:{window.name}/{window.who}/{window.per_minute}" for window in windows]
     full = _in_valkey()(keys, [time.time(), MINUTE, *(window.per_minute for window in windows)])
     if not full:
         return None

@@ -1,18 +1,24 @@
 """Rests of the event loop: what ends them, and when there are none. One that nobody ends would last an hour."""
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from chatapp import resting
+from chatapp.streaming import upkeep
 
 HOUR = 3600.0
 MOMENT = 0.001
 
+Ends = tuple[socket.socket, socket.socket]
+"""Ours and the client's."""
+
 
 @pytest.fixture
-def doors() -> Iterator[resting.Doors]:
+def doors(monkeypatch: pytest.MonkeyPatch) -> Iterator[resting.Doors]:
+    monkeypatch.setattr(resting, "HURRY_SECONDS", 0)
     doors = resting.Doors()
     resting.allow(doors)
     yield doors
@@ -21,59 +27,58 @@ def doors() -> Iterator[resting.Doors]:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Ours and the client's."""
+def ends() -> Iterator[Ends]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield ours, theirs
 
 
-def test_a_rest_that_nobody_ends_is_whole(doors: resting.Doors, ends: tuple[socket.socket, ...]) -> None:
-    doors.add(ends[0])
+def test_a_rest_that_nobody_ends_is_whole(doors: resting.Doors, ends: Ends) -> None:
+    doors.watch(ends[0], reads=True, writes=False)
     assert resting.rest(MOMENT)
 
 
-def test_what_a_client_sends_ends_a_rest(doors: resting.Doors, ends: tuple[socket.socket, ...]) -> None:
+def test_what_a_client_sends_ends_a_rest(doors: resting.Doors, ends: Ends) -> None:
     door, client = ends
-    doors.add(door)
+    doors.watch(door, reads=True, writes=False)
     client.send(b"GET")
     assert not resting.rest(HOUR)
     door.recv(3)
     assert resting.rest(MOMENT)
 
 
-def test_so_does_a_client_that_leaves(doors: resting.Doors, ends: tuple[socket.socket, ...]) -> None:
-    door, client = ends
-    doors.add(door)
-    client.close()
+def test_so_does_a_client_that_leaves(doors: resting.Doors, ends: Ends) -> None:
+    doors.watch(ends[0], reads=True, writes=False)
+    ends[1].close()
     assert not resting.rest(HOUR)
 
 
-def test_room_for_what_is_to_be_written_ends_a_rest(
-    doors: resting.Doors, ends: tuple[socket.socket, ...]
-) -> None:
-    doors.add(ends[0])
-    doors.waits_to_write(ends[0], True)
+def test_room_for_what_is_to_be_written_ends_a_rest(doors: resting.Doors, ends: Ends) -> None:
+    doors.watch(ends[0], reads=True, writes=True)
     assert not resting.rest(HOUR)
-    doors.waits_to_write(ends[0], False)
+    doors.watch(ends[0], reads=True, writes=False)
     assert resting.rest(MOMENT)
 
 
-def test_a_door_that_was_removed_ends_none(doors: resting.Doors, ends: tuple[socket.socket, ...]) -> None:
-    doors.add(ends[0])
-    ends[1].send(b"GET")
-    doors.remove(ends[0])
+def test_what_is_not_read_does_not_end_a_rest(doors: resting.Doors, ends: Ends) -> None:
+    ends[1].send(b"more than is wanted")
+    doors.watch(ends[0], reads=True, writes=False)
+    doors.watch(ends[0], reads=False, writes=False)
     assert resting.rest(MOMENT)
+    doors.watch(ends[0], reads=True, writes=False)
+    assert not resting.rest(HOUR)
 
 
-def test_there_is_no_rest_while_somebody_is_in_a_hurry(
+def test_there_is_no_rest_while_a_request_waits_nor_right_after_it(
     doors: resting.Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resting, "HURRY_SECONDS", HOUR)
-    resting.hurry()
+    resting.begin("a request")
     assert not resting.rest(HOUR)
-    monkeypatch.setattr(resting, "HURRY_SECONDS", 0)
-    resting.hurry()
+    monkeypatch.setattr(resting, "HURRY_SECONDS", HOUR)
+    resting.answered("a request")
+    assert not resting.rest(HOUR)
+    monkeypatch.setattr(resting, "_hurry_until", float("-inf"))
+    resting.answered("a request")  # its next piece
     assert resting.rest(MOMENT)
 
 
@@ -84,3 +89,11 @@ def test_without_doors_there_is_no_rest() -> None:
 @pytest.mark.parametrize("seconds", [0, -MOMENT])
 def test_what_is_over_is_not_rested_for(doors: resting.Doors, seconds: float) -> None:
     assert not resting.rest(seconds)
+
+
+async def test_first_words_that_have_come_are_not_rested_over(doors: resting.Doors) -> None:
+    upkeep._first_words.set()
+    try:
+        await upkeep._until(time.monotonic() + HOUR, rest=True)
+    finally:
+        upkeep._first_words.clear()

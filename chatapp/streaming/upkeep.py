@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 # LATE_AFTER in tasks.py leaves it three seconds to come. One costs PostgreSQL 50 µs for each turn.
 HEARTBEAT_SECONDS = 2
-# Between two writes of the journal, and so the longest that readers wait for what is safe only then.
+# From one write of the journal to the next: about as long readers wait for what is safe only then.
 FLUSH_SECONDS = 0.03
 # With many answers it is so much for each, as far as LONGEST_FLUSH_SECONDS: what they say then comes in fewer, larger
 # pieces, and the process has time left for those who begin.
@@ -147,7 +147,10 @@ async def write() -> None:
                         written.live.tell(written.cursor)
                     else:
                         _note_growth(written.live)
-                await _until(began + _pace(len(live.here)), rest=len(turns) >= WORTH_A_REST)
+                pace = _pace(len(live.here))
+                # However late it is, others have their turn in between: those who begin, above all.
+                moment = max(began + pace, time.monotonic() + pace / 2)
+                await _until(moment, rest=len(turns) >= WORTH_A_REST)
     finally:
         _well = False
         _tell_all()
@@ -159,8 +162,8 @@ def _pace(answers: int) -> float:
 
 
 async def _until(moment: float, *, rest: bool) -> None:
-    """Wait for it, or for the first words of an answer; or rest, with the whole loop, if nobody is in a hurry."""
-    if rest and resting.rest(moment - time.monotonic()):
+    """Wait for it, or for the first words of an answer to arrive; or rest, with the whole loop, if nobody waits."""
+    if rest and not _first_words.is_set() and resting.rest(moment - time.monotonic()):
         # In this round of the loop all that has come meanwhile is heard.
         await asyncio.sleep(0)
         return
