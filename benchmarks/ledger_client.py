@@ -34,15 +34,13 @@ def cycle(*, user: User, hold_id: uuid.UUID) -> None:
 def open_turn(user: User, hold_id: uuid.UUID) -> None:
     with transaction.atomic():
         wallet = ledger.locked_wallet_of(user)
-        ledger.hold_and_commit(wallet=wallet, hold_id=hold_id, amount=HELD)
+        ledger.hold(wallet=wallet, hold_id=hold_id, amount=HELD)
 
 
 def close_turn(hold_id: uuid.UUID) -> None:
     with transaction.atomic():
         wallet, _ = ledger.lock_wallet_holding(hold_id)
-        ledger.settle_and_commit(
-            wallet=wallet, hold_id=hold_id, held=HELD, price=PRICE, then=lambda settled: ()
-        )
+        ledger.settle(wallet=wallet, hold_id=hold_id, held=HELD, price=PRICE)
 
 
 def run(*, accounts: int, seconds: float) -> dict[str, float]:

@@ -23,7 +23,7 @@ class InsufficientCredits(BillingError):
         self.needed = needed
 
 
-class CreditsExpired(InsufficientCredits):
+class CreditsExpired(BillingError):
     """Credits expired between the look at a wallet and the hold on it: what is left may afford something smaller."""
 
 

@@ -2,7 +2,8 @@
 
 Each function is one step inside the caller's transaction and takes its locks in one order: the wallet first, then
 what hangs on it (turn, order, hold). Whoever opens, closes or buys for a person therefore waits for the wallet
-and never for each other. All amounts are microcredits.
+and never for each other. `hold` and `settle` are a transaction's last step: it ends with them. All amounts are
+microcredits.
 
 The rules themselves stand in PostgreSQL (migration 0002_ledger_rules): balances follow transfers and holds by
 trigger, and a statement that would break a rule is refused, whoever sends it.
@@ -24,7 +25,7 @@ from billing import welcome
 from billing.away import each_by_itself
 from billing.errors import CreditsExpired, HoldEnded, InsufficientCredits, KeyReused
 from billing.models import Account, Hold, Lot, Order, Transfer
-from billing.sql import NotFound, Rows, Statement, must_find, run
+from billing.sql import NotFound, Rows, Statement, must_find, nothing, run
 
 
 def wallet_of(user: User) -> Account:
@@ -88,36 +89,19 @@ def _credited_with(order: Order) -> QuerySet[Account]:
 
 
 def hold(*, wallet: Account, hold_id: uuid.UUID, amount: int, then: Iterable[Statement[None]] = ()) -> None:
-    """Set `amount` aside on a locked wallet, and run `then` in the same round trip; or raise InsufficientCredits.
+    """Set `amount` aside on a locked wallet, run `then`, and end the caller's transaction: see `billing.sql.run`.
 
-    CreditsExpired if some expired since the wallet was locked: in a new transaction the rest can be held.
+    InsufficientCredits before anything is sent. CreditsExpired, and nothing is done, if some expired since the wallet
+    was locked: in a new transaction the rest can be held.
     """
-    made, *_ = run(_holding(wallet, hold_id, amount), *then)
-    if made is None:
-        expire(wallet)
-        raise CreditsExpired(available=wallet.available, needed=amount)
-    wallet.held += amount
-
-
-def hold_and_commit(
-    *, wallet: Account, hold_id: uuid.UUID, amount: int, then: Iterable[Statement[None]] = ()
-) -> None:
-    """`hold` as the last of the caller's transaction, which ends in the same round trip: see `billing.sql.run`.
-
-    CreditsExpired tells what was available when the wallet was locked.
-    """
-    held = must_find(HELD_NOW, {"hold": hold_id})
-    try:
-        run(_holding(wallet, hold_id, amount), held, *then, commit=True)
-    except NotFound as error:
-        raise CreditsExpired(available=wallet.available, needed=amount) from error
-    wallet.held += amount
-
-
-def _holding(wallet: Account, hold_id: uuid.UUID, amount: int) -> Statement[Any]:
     if amount > wallet.available:
         raise InsufficientCredits(available=wallet.available, needed=amount)
-    return Statement(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount}, _one)
+    made = Statement(HOLD, {"hold": hold_id, "wallet": wallet.pk, "amount": amount}, nothing)
+    try:
+        run(made, must_find(HELD_NOW, {"hold": hold_id}), *then, commit=True)
+    except NotFound as error:
+        raise CreditsExpired(f"credits expired before {amount} of them were held") from error
+    wallet.held += amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,40 +118,21 @@ class Settlement:
         return cls(charged=charged, overrun=price - charged)
 
 
-def settle(*, wallet: Account, hold_id: uuid.UUID, price: int) -> Settlement:
-    """End a hold on a locked wallet: charge `price` at most as far as it was held, release the rest.
-
-    What goes beyond the hold is the house's, booked as an overrun. A price of 0 releases the hold. A hold ends
-    once: HoldEnded otherwise.
-    """
-    [held] = run(_settling(wallet, hold_id, price))
-    if held is None:
-        raise HoldEnded(f"hold {hold_id} has ended before")
-    return _settled(wallet, held, price)
-
-
-def settle_and_commit(
+def settle(
     *,
     wallet: Account,
     hold_id: uuid.UUID,
     held: int,
     price: int,
-    then: Callable[[Settlement], Iterable[Statement[None]]],
+    then: Callable[[Settlement], Iterable[Statement[None]]] = lambda settlement: (),
 ) -> Settlement:
-    """`settle` a hold of `held`, and run what `then` makes of it, as the last of the caller's transaction.
+    """End a hold of `held` on a locked wallet: charge `price` at most as far as it was held, release the rest.
 
-    It ends in the same round trip: see `billing.sql.run`. HoldEnded also if something else was held.
+    What goes beyond the hold is the house's, booked as an overrun. A price of 0 releases the hold. What `then` makes of
+    it is run, and the caller's transaction ends: see `billing.sql.run`. A hold ends once: HoldEnded otherwise, also if
+    something else was held, and nothing is done.
     """
-    ended = must_find(ENDED_NOW, {"hold": hold_id, "held": held})
-    following = then(Settlement.of(held=held, price=price))
-    try:
-        run(_settling(wallet, hold_id, price), ended, *following, commit=True)
-    except NotFound as error:
-        raise HoldEnded(f"hold {hold_id} has ended before, or was not of {held}") from error
-    return _settled(wallet, held, price)
-
-
-def _settling(wallet: Account, hold_id: uuid.UUID, price: int) -> Statement[int | None]:
+    settlement = Settlement.of(held=held, price=price)
     values = {
         "hold": hold_id,
         "wallet": wallet.pk,
@@ -176,11 +141,11 @@ def _settling(wallet: Account, hold_id: uuid.UUID, price: int) -> Statement[int 
         "usage": house(Account.Kind.USAGE).pk,
         "overruns": house(Account.Kind.OVERRUNS).pk,
     }
-    return Statement(SETTLE, values, lambda ended: ended[0][0] if ended else None)
-
-
-def _settled(wallet: Account, held: int, price: int) -> Settlement:
-    settlement = Settlement.of(held=held, price=price)
+    ended = must_find(ENDED_NOW, {"hold": hold_id, "held": held})
+    try:
+        run(Statement(SETTLE, values, nothing), ended, *then(settlement), commit=True)
+    except NotFound as error:
+        raise HoldEnded(f"hold {hold_id} has ended before, or was not of {held}") from error
     wallet.held -= held
     wallet.balance -= settlement.charged
     return settlement
@@ -441,7 +406,6 @@ HOLD = """
         OR account.balance - account.held - %(amount)s
             >= (SELECT COALESCE(sum(amount), 0) FROM billing_expirable(account.id))
     )
-    RETURNING id
 """
 
 # Its parts see the hold as it was before; the triggers come after them all and see it ended.
@@ -460,7 +424,7 @@ SETTLE = """
         SELECT 'overrun:' || id, 'overrun', %(overruns)s, %(usage)s, %(price)s - charged, NULL, id, '', ''
         FROM ended WHERE charged < %(price)s
     )
-    SELECT amount FROM ended
+    SELECT FROM ended
 """
 
 # All statements of one round trip have the same time.

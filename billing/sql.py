@@ -29,6 +29,10 @@ class Statement(Generic[T]):
     read: Callable[[Rows], T]
 
 
+def nothing(_rows: Rows) -> None:
+    """What to make of the rows of a statement that is sent for what it does."""
+
+
 class NotFound(Exception):
     """What had to be there is not: what was sent behind `must_find` was not run."""
 
@@ -36,7 +40,7 @@ class NotFound(Exception):
 def must_find(query: str, values: Mapping[str, Any]) -> Statement[None]:
     """Fails with NotFound unless `query` finds a row: before a COMMIT, when Python has no say any more."""
     # SQL has no statement that fails on a condition. Nothing else that we send divides.
-    return Statement(f"SELECT 1 / count(*) FROM ({query}) AS found", values, _nothing)  # noqa: S608
+    return Statement(f"SELECT 1 / count(*) FROM ({query}) AS found", values, nothing)  # noqa: S608
 
 
 def run(*statements: Statement[Any], commit: bool = False) -> list[Any]:
@@ -93,7 +97,3 @@ def _is_idle(raw: psycopg.Connection[Any]) -> bool:
 def _is_whole_transaction() -> bool:
     """Whether the innermost `atomic` block is the outermost one, and its end the end of the transaction."""
     return connection.in_atomic_block and not connection.savepoint_ids
-
-
-def _nothing(_rows: Rows) -> None:
-    pass

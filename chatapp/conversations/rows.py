@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
 
-from billing.sql import Rows, Statement
+from billing.sql import Statement, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def insert(row: models.Model) -> Statement[None]:
     given = {column: value for column, value in values.items() if not isinstance(value, DatabaseDefault)}
     places = ", ".join(["%s"] * len(given))
     sql = f"INSERT INTO {table} ({', '.join(given)}) VALUES ({places})"  # noqa: S608  the names of our own columns
-    return Statement(sql, list(given.values()), _nothing)
+    return Statement(sql, list(given.values()), nothing)
 
 
 def update(model: type[models.Model], pk: Any, **changes: Any) -> Statement[None]:
@@ -47,11 +47,7 @@ def update(model: type[models.Model], pk: Any, **changes: Any) -> Statement[None
                 yield f"{known[name]} = %s"
 
     sql = f"UPDATE {table} SET {', '.join(settings())} WHERE {known[model._meta.pk.attname]} = %s"  # noqa: S608
-    return Statement(sql, [*values, pk], _nothing)
-
-
-def _nothing(_rows: Rows) -> None:
-    pass
+    return Statement(sql, [*values, pk], nothing)
 
 
 @lru_cache

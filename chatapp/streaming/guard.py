@@ -10,6 +10,7 @@ Each step goes through the text once, whatever the text: phrases are found by co
 substring search, and no pattern here can backtrack.
 """
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 
 from accounts.models import User
 from chatapp.problems import invalid
@@ -242,6 +244,5 @@ def keep(finding: Finding | None, *, user: User, turn_id: uuid.UUID) -> None:
         text_length=finding.text_length,
         text_sha256=finding.text_sha256,
     )
-    log.warning(
-        "prompt guard", turn=str(turn_id), policy=settings.PROMPT_GUARD, rules=",".join(finding.rules)
-    )
+    told = {"turn": str(turn_id), "policy": settings.PROMPT_GUARD, "rules": ",".join(finding.rules)}
+    transaction.on_commit(functools.partial(log.warning, "prompt guard", **told))

@@ -12,10 +12,10 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -110,40 +110,29 @@ def open(user: User, ask: Ask, source: limits.Source = limits.ITSELF) -> Opened:
     if guard.refuses() and (joined := join(user, ask)) is not None:
         return joined
     finding = guard.examine(user, ask.id, ask.text if ask.regenerate is None else "")
-    try:
+    while True:
         try:
-            return _open(user, ask, source, finding, hold=ledger.hold_and_commit)
+            return _open(user, ask, source, finding)
         except CreditsExpired:
-            # In the moment between the lock and the hold: what is left may do for a shorter answer. Its place among
-            # those of its key and its address was taken before that. If it happens again, the person is told what
-            # there is then.
-            return _open(user, ask, limits.ITSELF, finding, hold=ledger.hold)
-    except IntegrityError:
-        # Somebody else used this very id in the meantime.
-        if (joined := join(user, ask)) is not None:
-            return joined
-        raise
-
-
-class Hold(Protocol):
-    """`ledger.hold` or `ledger.hold_and_commit`."""
-
-    def __call__(
-        self, *, wallet: Account, hold_id: uuid.UUID, amount: int, then: Iterable[Statement[None]]
-    ) -> None: ...
+            # In the moment between the lock and the hold: what is left may do for a shorter answer. The next lock finds
+            # them expired, so this comes to an end. A place among those of its key and its address is taken by now.
+            source = limits.ITSELF
+        except IntegrityError:
+            # Somebody else used this very id in the meantime.
+            if (joined := join(user, ask)) is not None:
+                return joined
+            raise
 
 
 @transaction.atomic
-def _open(
-    user: User, ask: Ask, source: limits.Source, finding: guard.Finding | None, *, hold: Hold
-) -> Opened:
+def _open(user: User, ask: Ask, source: limits.Source, finding: guard.Finding | None) -> Opened:
     # Everything a person opens or closes waits here, so copies of one request come one by one, and what is available
     # below stays so, but for credits that expire.
     wallet, (standing, offer) = ledger.lock_wallet_of(
         user, limits.standing(user, ask.id), offers.price_of(ask.model)
     )
     copy = join(user, ask) if standing.id_is_taken else None
-    return copy or _opened(user, ask, wallet, standing, offer, source, finding, hold)
+    return copy or _opened(user, ask, wallet, standing, offer, source, finding)
 
 
 def join(user: User, ask: Ask) -> Opened | None:
@@ -166,7 +155,6 @@ def _opened(
     offer: Price | None,
     source: limits.Source,
     finding: guard.Finding | None,
-    hold: Hold,
 ) -> Opened:
     conversation = _conversation(user, ask, standing)
     question = _question(conversation, ask)
@@ -211,8 +199,8 @@ def _opened(
     )
     guard.keep(finding, user=user, turn_id=turn.pk)
     cut = None if sent is whole else history.keep_cut(sent)
-    # The commit goes with it: nothing may come after.
-    hold(wallet=wallet, hold_id=ask.id, amount=amount, then=_rows_of(conversation, question, answer, turn))
+    stored = _rows_of(conversation, question, answer, turn)
+    ledger.hold(wallet=wallet, hold_id=ask.id, amount=amount, then=stored)
     return Opened(turn, Request(replace(prompt, max_tokens=max_tokens), sent, cut))
 
 
@@ -456,12 +444,12 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
             **Turn.usage_columns(usage or Usage()),
         }
         end = End(state, thinking, text, error.retry_after if error else None, columns)
-        settlement = ledger.settle_and_commit(
+        settlement = ledger.settle(
             wallet=wallet,
             hold_id=turn.pk,
             held=turn.held,
             price=pricing.charge(usage, price) if usage and state in CHARGED else 0,
-            then=lambda settled: end.rows(turn, settled),
+            then=lambda settlement: end.rows(turn, settlement),
         )
     end.note(turn, settlement)
     return ending_of(turn, wallet)
@@ -480,8 +468,12 @@ def interrupt(
             return None
         turn = Turn.objects.get(pk=turn_id)
         end = End(Turn.State.INTERRUPTED, thinking, text, None, {"error_code": "interrupted"})
-        settlement = ledger.settle_and_commit(
-            wallet=wallet, hold_id=turn_id, held=turn.held, price=0, then=lambda none: end.rows(turn, none)
+        settlement = ledger.settle(
+            wallet=wallet,
+            hold_id=turn_id,
+            held=turn.held,
+            price=0,
+            then=lambda settlement: end.rows(turn, settlement),
         )
     end.note(turn, settlement)
     return ending_of(turn, wallet)
@@ -554,7 +546,7 @@ class End:
     retry_after: float | None
     columns: dict[str, Any]
 
-    def rows(self, turn: Turn, settled: Settlement) -> Iterator[Statement[None]]:
+    def rows(self, turn: Turn, settlement: Settlement) -> Iterator[Statement[None]]:
         """What writes it into the rows of `turn`.
 
         The answer is stored if its conversation still stands: it may have been deleted meanwhile.
@@ -565,8 +557,8 @@ class End:
             state=self.state.value,
             ended_at=FromNow(),
             retry_at=None if self.retry_after is None else FromNow(self.retry_after),
-            charged=settled.charged,
-            overrun=settled.overrun,
+            charged=settlement.charged,
+            overrun=settlement.overrun,
             **self.columns,
         )
         if turn.assistant_message_id is not None:
@@ -574,11 +566,11 @@ class End:
         if turn.conversation_id is not None:
             yield rows.update(Conversation, turn.conversation_id, updated_at=FromNow())
 
-    def note(self, turn: Turn, settled: Settlement) -> None:
+    def note(self, turn: Turn, settlement: Settlement) -> None:
         """Have `turn` tell it."""
         turn.state = self.state
         turn.retry_wait = None if self.retry_after is None else timedelta(seconds=self.retry_after)
-        turn.charged, turn.overrun = settled.charged, settled.overrun
+        turn.charged, turn.overrun = settlement.charged, settlement.overrun
         for name, value in self.columns.items():
             setattr(turn, name, value)
 

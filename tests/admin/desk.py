@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from billing import ledger
 from billing.models import Price
+from chatapp.conversations import rows
 from chatapp.conversations.models import Conversation, Message, Turn
 from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.tasks import record_usage
@@ -78,25 +79,26 @@ def ended_turn(
 ) -> Turn:
     """A turn that has ended, with its hold settled at `price` and, by way of the worker's task, its usage."""
     ended_at = ended_at or timezone.now()
+    book = Price.objects.now_for(model)
+    turn = Turn(id=uuid.uuid4(), user=user, model_id=model, price=book, max_tokens=256, held=held)
     with transaction.atomic():
         wallet = ledger.locked_wallet_of(user)
-        book = Price.objects.now_for(model)
-        turn = Turn(id=uuid.uuid4(), user=user, model_id=model, price=book, max_tokens=256, held=held)
-        ledger.hold(wallet=wallet, hold_id=turn.pk, amount=held)
-        turn.save(force_insert=True)
-        settled = ledger.settle(wallet=wallet, hold_id=turn.pk, price=price)
-        with unguarded("conversations_turn"):
-            Turn.objects.filter(pk=turn.pk).update(
-                **{
-                    "state": "completed",
-                    "created_at": ended_at - timedelta(seconds=4),
-                    "ended_at": ended_at,
-                    "charged": settled.charged,
-                    "overrun": settled.overrun,
-                    "provider": "anthropic",
-                    **columns,
-                }
-            )
+        ledger.hold(wallet=wallet, hold_id=turn.pk, amount=held, then=[rows.insert(turn)])
+    with transaction.atomic():
+        wallet, _ = ledger.lock_wallet_holding(turn.pk)
+        settled = ledger.settle(wallet=wallet, hold_id=turn.pk, held=held, price=price)
+    with unguarded("conversations_turn"):
+        Turn.objects.filter(pk=turn.pk).update(
+            **{
+                "state": "completed",
+                "created_at": ended_at - timedelta(seconds=4),
+                "ended_at": ended_at,
+                "charged": settled.charged,
+                "overrun": settled.overrun,
+                "provider": "anthropic",
+                **columns,
+            }
+        )
     record_usage(str(turn.pk))
     return Turn.objects.get(pk=turn.pk)
 

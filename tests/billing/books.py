@@ -17,7 +17,9 @@ from billing import ledger
 from billing.credits import MICROCREDITS_PER_CREDIT
 from billing.ledger import Settlement
 from billing.models import Account, Hold, Order, Price, Transfer
+from chatapp.conversations import rows
 from chatapp.conversations.models import Turn
+from chatapp.conversations.rows import FromNow
 
 CREDIT = MICROCREDITS_PER_CREDIT
 
@@ -95,10 +97,11 @@ def open_turn(
     turn = Turn(id=id or uuid.uuid4(), user=user, model=price.model, price=price, max_tokens=256, held=amount)
     with transaction.atomic():
         if hold is None:
-            ledger.hold(wallet=ledger.locked_wallet_of(user), hold_id=turn.pk, amount=amount)
+            wallet = ledger.locked_wallet_of(user)
+            ledger.hold(wallet=wallet, hold_id=turn.pk, amount=amount, then=[rows.insert(turn)])
         else:
             hold(id=turn.pk, amount=amount)
-        turn.save(force_insert=True)
+            turn.save(force_insert=True)
     return turn.pk
 
 
@@ -106,17 +109,25 @@ def close_turn(turn_id: uuid.UUID, price: int) -> Settlement:
     """End a turn of Haiku's whose tokens come to `price`, and settle its hold; HoldEnded if somebody else did."""
     with transaction.atomic():
         wallet, _ = ledger.lock_wallet_holding(turn_id)
-        settlement = ledger.settle(wallet=wallet, hold_id=turn_id, price=price)
-        Turn.objects.filter(pk=turn_id).update(
-            state="completed" if price else "failed",
-            ended_at=Now(),
-            output_tokens=price // 50,
-            cache_read_tokens=price % 50,
-            cost=price,
-            charged=settlement.charged,
-            overrun=settlement.overrun,
+        return ledger.settle(
+            wallet=wallet,
+            hold_id=turn_id,
+            held=Turn.objects.get(pk=turn_id).held,
+            price=price,
+            then=lambda settlement: [
+                rows.update(
+                    Turn,
+                    turn_id,
+                    state="completed" if price else "failed",
+                    ended_at=FromNow(),
+                    output_tokens=price // 50,
+                    cache_read_tokens=price % 50,
+                    cost=price,
+                    charged=settlement.charged,
+                    overrun=settlement.overrun,
+                )
+            ],
         )
-    return settlement
 
 
 def set_made_up_turns_right() -> None:

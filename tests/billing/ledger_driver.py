@@ -14,7 +14,15 @@ from typing import Any
 
 import psycopg
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, IntegrityError, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connections,
+    transaction,
+)
+from psycopg.pq import TransactionStatus
 
 from accounts.models import User
 from billing import ledger
@@ -45,10 +53,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Attempt:
-    """A step, and before which exchange with PostgreSQL its connection is cut, if it is.
-
-    Each statement is an exchange. A COMMIT is two: it may be done when its answer is lost.
-    """
+    """A step, and before which exchange with PostgreSQL its connection is cut, if it is: see `cut`."""
 
     step: Step
     cut_at: int | None = None
@@ -92,7 +97,7 @@ class Driver:
 
     def attempt(self, attempt: Attempt) -> Reply | Lost:
         """Take the step; Lost if its connection was cut before the reply came."""
-        with _cut(attempt.cut_at) as cut:
+        with cut(attempt.cut_at) as cutting:
             try:
                 return self._take(attempt.step)
             except InsufficientCredits as refusal:
@@ -102,9 +107,9 @@ class Driver:
             except IntegrityError as refusal:
                 return Refused(_rule_of(refusal))
             except DatabaseError:
-                if cut.lost is None:
+                if cutting.lost is None:
                     raise
-                return cut.lost
+                return cutting.lost
 
     def let_a_day_pass(self) -> None:
         """By making everything of these people a day older."""
@@ -281,15 +286,21 @@ def state_of(books: Books) -> State:
 
 
 @dataclass
-class _Cutting:
+class Cutting:
+    """What has become of a connection that is to be cut."""
+
     committed: bool = False
     lost: Lost | None = None
 
 
 @contextmanager
-def _cut(at: int | None) -> Iterator[_Cutting]:
-    """PostgreSQL ends this thread's connection before its `at`th exchange from here."""
-    cutting, db = _Cutting(), connections[DEFAULT_DB_ALIAS]
+def cut(at: int | None) -> Iterator[Cutting]:
+    """PostgreSQL ends this thread's connection before its `at`th exchange from here.
+
+    What is sent together is one exchange. A COMMIT, or what ends with one, is two: it may be done when its answer is
+    lost.
+    """
+    cutting, db = Cutting(), connections[DEFAULT_DB_ALIAS]
     if at is None:
         yield cutting
         return
@@ -301,17 +312,26 @@ def _cut(at: int | None) -> Iterator[_Cutting]:
             with suppress(psycopg.Error):
                 db.connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    def statement(execute: Any, *arguments: Any) -> Any:
-        exchange()
-        return execute(*arguments)
-
-    def commit_and_be_told() -> None:
-        exchange()
-        commit()
+    def be_told_of_the_commit() -> None:
         cutting.committed = True
         exchange()
         if cutting.lost is not None:
-            raise DatabaseError("the answer to COMMIT is lost")
+            raise OperationalError("the answer to COMMIT is lost")
+
+    def statement(execute: Any, query: str, *arguments: Any) -> Any:
+        exchange()
+        answer = execute(query, *arguments)
+        if query.endswith(";\nCOMMIT"):
+            be_told_of_the_commit()
+        return answer
+
+    def commit_and_be_told() -> None:
+        # It may have gone with the last statements.
+        if db.connection.info.transaction_status == TransactionStatus.IDLE:
+            return
+        exchange()
+        commit()
+        be_told_of_the_commit()
 
     db._commit = commit_and_be_told
     try:

@@ -159,13 +159,17 @@ def test_settling_charges_up_to_the_hold_and_the_house_bears_the_rest(
 
 def test_a_wallet_in_hand_tells_what_postgresql_has(alice: User) -> None:
     """Views tell the balance from the object they hold, without asking again."""
+    held = uuid.uuid4()
     with transaction.atomic():
         wallet = ledger.locked_wallet_of(alice)
-        held = uuid.uuid4()
         ledger.hold(wallet=wallet, hold_id=held, amount=30)
-        assert (wallet.balance, wallet.held) == has(alice) == (WELCOME, 30)
-        ledger.settle(wallet=wallet, hold_id=held, price=12)
-        assert (wallet.balance, wallet.held) == has(alice) == (WELCOME - 12, 0)
+    assert (wallet.balance, wallet.held) == has(alice) == (WELCOME, 30)
+    with transaction.atomic():
+        wallet, _ = ledger.lock_wallet_holding(held)
+        ledger.settle(wallet=wallet, hold_id=held, held=30, price=12)
+    assert (wallet.balance, wallet.held) == has(alice) == (WELCOME - 12, 0)
+    with transaction.atomic():
+        wallet = ledger.locked_wallet_of(alice)
         bought = order(alice, 500)
         mark_paid(bought)
         ledger.purchase(wallet=wallet, order=bought)
@@ -203,9 +207,7 @@ def test_what_goes_with_a_settlement_is_not_done_without_it(
     beside = rows.update(User, alice.pk, name="stored")
     wallet = wallet_of(alice)
     with pytest.raises(HoldEnded), transaction.atomic():
-        ledger.settle_and_commit(
-            wallet=wallet, hold_id=turn, held=held, price=20, then=lambda settled: [beside]
-        )
+        ledger.settle(wallet=wallet, hold_id=turn, held=held, price=20, then=lambda settlement: [beside])
     alice.refresh_from_db()
     assert alice.name == "Alice"
     assert has(alice) == as_it_was
@@ -213,8 +215,8 @@ def test_what_goes_with_a_settlement_is_not_done_without_it(
 
 def test_a_hold_is_not_settled_from_another_wallet(alice: User, bob: User) -> None:
     turn = open_turn(alice, 30)
-    with transaction.atomic(), pytest.raises(HoldEnded):
-        ledger.settle(wallet=ledger.locked_wallet_of(bob), hold_id=turn, price=30)
+    with pytest.raises(HoldEnded), transaction.atomic():
+        ledger.settle(wallet=ledger.locked_wallet_of(bob), hold_id=turn, held=30, price=30)
     assert (has(alice), has(bob)) == ((WELCOME, 30), (WELCOME, 0))
 
 

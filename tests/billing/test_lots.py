@@ -219,22 +219,14 @@ def test_credits_held_on_the_last_of_a_gift_are_not_lent_twice(alice: User) -> N
     assert balance(alice) == WELCOME
 
 
-def test_credits_that_expire_between_the_lock_and_the_hold_are_not_held(alice: User) -> None:
-    """Then it is refused as any other hold is, with what there really is."""
-    given = grant(alice, 50, expires_at=now())
-    as_it_was = Account.objects.get(user=alice)
-    with pytest.raises(CreditsExpired) as refusal:
-        ledger.hold(wallet=as_it_was, hold_id=uuid.uuid4(), amount=WELCOME + 1)
-    assert (refusal.value.available, refusal.value.needed) == (WELCOME, WELCOME + 1)
-    assert remaining(given) == [0]
-
-
-def test_a_hold_that_expired_credits_do_not_allow_commits_nothing(alice: User) -> None:
+def test_credits_that_expire_between_the_lock_and_the_hold_are_not_held_and_nothing_is_done(
+    alice: User,
+) -> None:
     grant(alice, 50, expires_at=now())
     as_it_was, hold_id = Account.objects.get(user=alice), uuid.uuid4()
     beside = rows.update(User, alice.pk, name="stored")
     with pytest.raises(CreditsExpired), transaction.atomic():
-        ledger.hold_and_commit(wallet=as_it_was, hold_id=hold_id, amount=WELCOME + 1, then=[beside])
+        ledger.hold(wallet=as_it_was, hold_id=hold_id, amount=WELCOME + 1, then=[beside])
     alice.refresh_from_db()
     assert alice.name == "Alice"
     assert not Hold.objects.filter(pk=hold_id).exists()

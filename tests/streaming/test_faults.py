@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import redis
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections, transaction
@@ -23,13 +24,18 @@ from django.db.models.functions import Now
 
 from accounts.models import ApiKey, User
 from billing import ledger
-from billing.models import Hold
+from billing.credits import as_string
+from billing.models import Hold, Transfer
+from billing.pricing import Usage
 from chatapp.conversations.models import Message, Turn
 from chatapp.db import in_db
-from chatapp.streaming import journal, turns
+from chatapp.streaming import journal, running, turns
+from chatapp.streaming.events import Ending
+from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.tasks import DEAD_AFTER, LATE_AFTER, record_missing_usage, sweep
 from tests.billing.books import unguarded
+from tests.billing.ledger_driver import Lost, cut
 from tests.conftest import SignIn
 from tests.stack import Stack
 from tests.streaming.reading import ask, ask_async, ask_until, follow, text_of
@@ -121,6 +127,39 @@ def sweep_until_ended(stack: Stack, turn: Any) -> None:
         return Turn.objects.get(pk=turn).state != "running"
 
     stack.wait_until(ended, "the turn is swept")
+
+
+def test_an_answer_whose_commit_was_done_and_not_told_is_charged_once(
+    committed_db: None, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is lost between PostgreSQL's COMMIT and its answer: who closes again is told the same ending."""
+    # One closes undisturbed. The other's exchanges are the lock, what ends with COMMIT, and its answer; then again.
+    cuts: Iterator[int | None] = iter([None, 2, None])
+
+    def close_and_be_cut(*answered: Any) -> Ending:
+        with cut(next(cuts)) as cutting:
+            try:
+                return close(*answered)
+            finally:
+                lost.append(cutting.lost)
+
+    close, lost = turns.close, list[Lost | None]()
+    monkeypatch.setattr(turns, "close", close_and_be_cut)
+    calm, disturbed = (async_to_sync(answered)(person) for person in (alice, bob))
+
+    assert lost == [None, Lost(done=True), None]
+    assert disturbed == calm
+    for person in (alice, bob):
+        charges = Transfer.objects.filter(debit__user=person).values_list("kind", "amount")
+        assert [(kind, as_string(amount)) for kind, amount in charges] == [("charge", calm.charged)]
+
+
+async def answered(person: User) -> Ending:
+    """What its readers are told at the end of an answer of a few words."""
+    turn = (await in_db(turns.open, person, turns.Ask(id=uuid4(), text="hello"))).turn
+    usage = Usage(input_tokens=8, output_tokens=100)
+    outcome = turns.Outcome(turn.model_id, usage=usage, finished=True, counted=True)
+    return await running._close(turn, LiveTurn(turns.started(turn)), outcome)
 
 
 def test_who_tells_that_it_lives_in_the_last_moment_is_not_swept(alice: User) -> None:
