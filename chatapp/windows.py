@@ -52,8 +52,8 @@ def take(window: str, who: str, *, per_minute: int) -> int:
 def take_all(*windows: Window) -> tuple[Window, int] | None:
     """`take` a place in each of these windows, in one round trip; None if there was one in all of them.
 
-    Otherwise the first that is full, and the whole seconds until it has a place again: then none was taken in the
-    others, but while Valkey is away in those before it.
+    Otherwise the first that is full, and the whole seconds until it has a place again: then none was taken in any of
+    them; while Valkey is away, those before it have lost a place.
     """
     if windows and _may_ask_valkey():
         try:
