@@ -2,7 +2,7 @@
 
 Django's ORM is synchronous, keeps a connection per thread and gives it back when a request ends: for a stream
 that is minutes too late. `in_db` runs one synchronous unit of work in a bounded set of threads of its own and
-hands the connection back to the pool as soon as the unit is done, so any number of live turns shares
+hands the connection back to the pool just after its result is told, so any number of live turns shares
 `DATABASE_POOL` connections.
 """
 
@@ -13,8 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
+import structlog
 from django.conf import settings
 from django.db import connections
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +34,7 @@ async def in_db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work` in a database thread and return what it returns; its exceptions come through.
 
     Keep a transaction inside one `work`: Django has no atomic block that spans awaits. If the awaiting task is
-    cancelled, `work` still runs to its end.
+    cancelled, `work` still runs to its end once it has begun.
     """
     return await _in(_threads, functools.partial(work, *args, **kwargs))
 
@@ -65,7 +68,14 @@ def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[T], work: Callab
             _in_loop(loop, told, told.set_result, result)
     finally:
         del told  # as above
-        connections.close_all()  # the loop wakes up meanwhile
+        _hand_back()  # the loop wakes up meanwhile
+
+
+def _hand_back() -> None:
+    try:
+        connections.close_all()
+    except Exception as error:  # noqa: BLE001  the result has been told, so nobody waits for this
+        log.error("connection not handed back", error=type(error).__name__)
 
 
 def _in_loop(

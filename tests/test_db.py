@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection, connections
+from django.db import InterfaceError, connection, connections
 from psycopg_pool import ConnectionPool
 
 from chatapp.db import at_once_in_db, in_db
@@ -41,6 +41,20 @@ async def test_errors_come_through_and_keep_no_connection(committed_db: None) ->
     with pytest.raises(LookupError, match="nothing there"):
         await in_db(fail)
     await handed_back(kept[0])
+
+
+async def test_a_connection_that_cannot_be_handed_back_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away() -> None:
+        raise InterfaceError("the connection is lost")
+
+    monkeypatch.setattr(connections, "close_all", away)
+    assert await in_db(lambda: "told") == "told"
+    await asyncio.to_thread(wait_until, lambda: caplog.records, "it is logged", 20)
+    (line,) = caplog.records
+    assert (line.levelname, line.exc_info) == ("ERROR", None)
+    assert "InterfaceError" in line.getMessage()
 
 
 async def test_more_work_than_connections_waits_its_turn(committed_db: None) -> None:
