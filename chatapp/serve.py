@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from importlib import import_module
@@ -166,7 +167,10 @@ class WebServer(Server):
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=SHUTDOWN_SECONDS)
-        await key_uses.write()
+        # What a database that hangs has not taken by then is left to the exit as well.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await key_uses.write()
 
     def _applications(self, kind: type) -> "list[asyncio.Future[object]]":
         return [

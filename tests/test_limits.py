@@ -241,6 +241,10 @@ def test_a_turn_is_counted_for_its_key_and_its_address(
     status, problem = refusal(page, text="a third from here")
     assert (status, problem["code"]) == (429, "rate_limited")
     assert "from your address" in problem["detail"]
+    last, token = ApiKey.issue(user=alice, name="another program")
+    program.headers["Authorization"] = f"Bearer {token}"
+    assert program.get("/api/v1/me").status_code == 200
     web.stop()
-    key.refresh_from_db()
-    assert key.last_used_at is not None, "a process that ends writes what it has noted"
+    for used in (key, last):
+        used.refresh_from_db()
+        assert used.last_used_at is not None, "a process that ends writes what it has noted"
