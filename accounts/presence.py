@@ -4,16 +4,19 @@ Allauth keeps no record of a sign-up, and takes who has neither password nor sec
 confirmed, because there is nothing to ask them for. Both are told here by when their session began.
 """
 
+import json
 import time
 
 from allauth.account import app_settings
 from allauth.account.internal.flows.reauthentication import (
+    STATE_SESSION_KEY,
     did_recently_reauthenticate,
     get_reauthentication_flows,
 )
 from allauth.core.exceptions import ReauthenticationRequired
+from allauth.utils import get_request_param
 from django.contrib import messages
-from django.contrib.auth import logout
+from django.contrib.auth import REDIRECT_FIELD_NAME, logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
 
@@ -43,3 +46,12 @@ def ask_again(request: HttpRequest, user: User) -> HttpResponseBase | None:
     if not did_recently_reauthenticate(request):
         raise ReauthenticationRequired
     return None
+
+
+def is_to_resume(request: HttpRequest, path: str) -> bool:
+    """Whether who confirms on this page has a request to `path` done by that: allauth keeps the last one it put off,
+    and takes it up if the page is to lead there. A bare link to the page puts nothing off.
+    """
+    suspended = request.session.get(STATE_SESSION_KEY, {}).get("request")
+    leads_there = get_request_param(request, REDIRECT_FIELD_NAME) == path
+    return leads_there and suspended is not None and json.loads(suspended)["path"] == path

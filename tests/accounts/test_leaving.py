@@ -185,6 +185,16 @@ def test_a_while_after_signing_in_it_takes_the_password_too(alices: Client, alic
     assert not User.objects.filter(pk=alice.pk).exists()
 
 
+def test_a_bare_link_to_the_confirmation_promises_no_deletion(alices: Client, alice: User) -> None:
+    grow_old(alices)
+    link = f"/accounts/reauthenticate/?next={DELETE}"
+    html = read(alices.get(link))
+    assert "Is it you?</h1>" in html
+    assert "Delete" not in html
+    assert alices.post(link, {"password": PASSWORD})["Location"] == DELETE
+    assert User.objects.filter(pk=alice.pk).exists()
+
+
 def test_who_has_no_password_signs_in_once_more(db: None, new_visitor: NewVisitor) -> None:
     user = User.objects.create_user(f"{new_id()}@example.org")
     browser = new_visitor()
