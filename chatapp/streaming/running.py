@@ -4,9 +4,11 @@ import asyncio
 import contextvars
 import functools
 import hashlib
+from uuid import UUID
 
 import structlog
 from django.conf import settings
+from psycopg_pool import PoolTimeout
 
 from accounts.models import User
 from accounts.notify import anotify
@@ -24,12 +26,15 @@ log = structlog.get_logger(__name__)
 # A database that is away in the moment an answer ends: tried again so many times, ever more slowly (about 2 min).
 CLOSE_ATTEMPTS = 12
 LONGEST_PAUSE_SECONDS = 15
+# After a connection was lost while a turn was opened, it is looked for so many times (about 8 s).
+RESCUE_ATTEMPTS = 5
 
 # Set while this process ends: it opens no turns any more.
 _ending = asyncio.Event()
 
 _opening: set[asyncio.Task[Turn]] = set()
 _telling: set[asyncio.Task[None]] = set()
+_rescuing: set[asyncio.Task[None]] = set()
 
 
 async def open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> Turn:
@@ -61,7 +66,14 @@ async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> 
         if joined is None:
             raise refusal
         return joined.turn
-    opened = await in_db(turns.open, user, ask, source)
+    try:
+        opened = await in_db(turns.open, user, ask, source)
+    except DATABASE_AWAY as error:
+        if not isinstance(error.__cause__, PoolTimeout):  # then nothing was asked of it
+            rescue = asyncio.create_task(_end_if_nobody_runs(ask.id))
+            _rescuing.add(rescue)
+            rescue.add_done_callback(_rescuing.discard)
+        raise
     if opened.request is not None:
         run = functools.partial(_run, turn=opened.turn, request=opened.request)
         upkeep.keep_up(live.start(turns.started(opened.turn), run))
@@ -74,6 +86,31 @@ async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> 
             text_sha256=hashlib.sha256(ask.text.encode()).hexdigest()[:12],
         )
     return opened.turn
+
+
+async def _end_if_nobody_runs(turn_id: UUID) -> None:
+    """Release the hold of a turn whose COMMIT was done, but the connection lost before that was told.
+
+    Nothing has been sent of it. While the database is away it is tried again for some seconds; then it is the sweep's.
+    """
+    pause = 0.5
+    for _ in range(RESCUE_ATTEMPTS):
+        try:
+            if await in_db(_is_ours, turn_id):
+                # A copy of the request may have opened it in this moment and be about to run it.
+                if _opening:
+                    await asyncio.wait(set(_opening))
+                if turn_id not in live.here:
+                    await in_db(turns.interrupt, turn_id, thinking="", text="")
+                    log.warning("turn ended that nobody ran", turn=str(turn_id))
+            return
+        except DATABASE_AWAY:
+            await asyncio.sleep(pause)
+            pause *= 2
+
+
+def _is_ours(turn_id: UUID) -> bool:
+    return Turn.objects.filter(pk=turn_id, writer=live.PROCESS, state=Turn.State.RUNNING).exists()
 
 
 def _refusal() -> Problem | None:

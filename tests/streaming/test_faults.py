@@ -18,7 +18,7 @@ import redis
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -29,7 +29,7 @@ from billing.models import Hold, Transfer
 from billing.pricing import Usage
 from chatapp.conversations.models import Message, Turn
 from chatapp.db import in_db
-from chatapp.streaming import journal, running, turns
+from chatapp.streaming import journal, limits, running, turns
 from chatapp.streaming.events import Ending
 from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.models import UsageRecord
@@ -160,6 +160,24 @@ async def answered(person: User) -> Ending:
     usage = Usage(input_tokens=8, output_tokens=100)
     outcome = turns.Outcome(turn.model_id, usage=usage, finished=True, counted=True)
     return await running._close(turn, LiveTurn(turns.started(turn)), outcome)
+
+
+async def test_a_turn_whose_commit_was_done_and_not_told_keeps_no_hold(
+    committed_db: None, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_and_be_cut(*asked: Any) -> None:
+        open_turn(*asked)
+        raise OperationalError("the connection is lost")
+
+    open_turn, question = turns.open, turns.Ask(id=uuid4(), text="hello")
+    monkeypatch.setattr(turns, "open", open_and_be_cut)
+    with pytest.raises(OperationalError):
+        await running.open_and_start(alice, question, limits.ITSELF)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*running._rescuing)
+
+    assert await in_db(lambda: Turn.objects.get(pk=question.id).state) == "interrupted"
+    assert await in_db(lambda: Hold.objects.get(pk=question.id).state) == "released"
 
 
 def test_who_tells_that_it_lives_in_the_last_moment_is_not_swept(alice: User) -> None:
