@@ -149,7 +149,7 @@ async def write() -> None:
                         _note_growth(written.live)
                 pace = _pace(len(live.here))
                 # However late it is, others have their turn in between: those who begin, above all.
-                moment = max(began + pace, time.monotonic() + pace / 2)
+                moment = max(began + pace, time.monotonic() + pace * 3 / 4)
                 await _until(moment, rest=len(turns) >= WORTH_A_REST)
     finally:
         _well = False
