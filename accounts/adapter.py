@@ -4,7 +4,10 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from accounts.addresses import client_address
 from accounts.models import User
@@ -12,6 +15,10 @@ from accounts.presence import note_sign_in
 
 WRONG_CODE = "This code is not right, or no longer valid."
 DEAD_LINK = "This link is not valid, or no longer valid."
+
+VERIFY_FIRST = (
+    '<a href="{}">Verify your e-mail address</a> first: it is the way back in when a device is lost.'
+)
 
 # Ways to show that it is still oneself, as allauth calls them: what takes least comes first.
 WAYS = {
@@ -64,8 +71,13 @@ class MFAAdapter(DefaultMFAAdapter):
         **DefaultMFAAdapter.error_messages,
         "cannot_delete_authenticator": "This cannot be turned off.",
         "incorrect_code": WRONG_CODE,
-        "unverified_email": "Verify your e-mail address first: it is the way back in when a device is lost.",
     }
+
+    def validation_error(self, code: str, *args: object) -> ValidationError:
+        """As allauth says it; where something is to be done first, with the way there."""
+        if code == "unverified_email":
+            return ValidationError(format_html(VERIFY_FIRST, reverse("account_email")), code=code)
+        return super().validation_error(code, *args)
 
     def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
         """The name that the form for a new passkey suggests."""

@@ -1,9 +1,13 @@
 """Forms of the settings pages, and those of django-allauth that we change."""
 
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
+from allauth.core import context
 from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
+from django.conf import settings
 
 from accounts.models import ApiKey, User
 
@@ -65,3 +69,24 @@ class AddPasskeyForm(AddWebAuthnForm):
         help_text="Then it needs a fingerprint, face or PIN, and replaces the password. "
         "Otherwise it is a second factor after the password.",
     )
+
+    @property
+    def address(self) -> str:
+        """The IP address that the page was asked for at, if any: a passkey belongs to a name."""
+        host = _asked_at().hostname or ""
+        try:
+            return str(ip_address(host))
+        except ValueError:
+            return ""
+
+    @property
+    def named_page(self) -> str:
+        """The same page at a name, where one is known: on the developer's own machine."""
+        at = _asked_at()
+        if not settings.DEBUG or not ip_address(self.address).is_loopback:
+            return ""
+        return at._replace(netloc=f"localhost:{at.port}" if at.port else "localhost").geturl()
+
+
+def _asked_at() -> SplitResult:
+    return urlsplit(context.request.build_absolute_uri())

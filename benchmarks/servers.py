@@ -25,6 +25,7 @@ from chatapp.local.process import (
     LocalError,
     Mark,
     Program,
+    Start,
     free_ports,
     last_lines,
     start_reaper,
@@ -99,12 +100,17 @@ class Servers:
         valkey: ValkeyServer,
         template: str,
         valkey_database: int = 0,
+        start: Start = subprocess.Popen,
     ) -> None:
-        """The servers are running. `template` is a database that has the migrations' rows and no others."""
+        """The servers are running. `template` is a database that has the migrations' rows and no others.
+
+        `start` starts a program, as `subprocess.Popen` does.
+        """
         self.home = home
         self.mark = mark
         self.postgres, self.valkey = postgres, valkey
         self._template = template
+        self._start = start
         # As in production. Nothing of a developer's settings, so that two runs compare.
         self.env = {
             **without_settings(os.environ),
@@ -132,7 +138,7 @@ class Servers:
 
     def programs(self, env: Mapping[str, str]) -> Programs:
         """Makes programs with `env`; what they print goes to a file of their name in `home`."""
-        return Programs(self.mark, env, self.log_of)
+        return Programs(self.mark, env, self.log_of, self._start)
 
     def log_of(self, name: str) -> Path:
         return self.home / f"{name}.log"

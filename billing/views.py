@@ -35,6 +35,10 @@ from billing.offering import on_offer
 
 log = structlog.get_logger(__name__)
 
+# A page that waits for a bank looks again by itself, for three minutes.
+LOOK_AGAIN_SECONDS = 5
+LOOKS = 36
+
 SWITCHED_OFF = "Buying credits is switched off on this site."
 SIGN_IN_TO_SEE = (
     "Sign in to see your payment. If you paid after deleting your account, write to whoever runs this site "
@@ -120,6 +124,8 @@ def checkout_return(request: HttpRequest) -> HttpResponse:
     topup = AutoTopUp.objects.running().filter(user=user).select_related("pack").first()
     context = {"order": order, "unconfirmed": unconfirmed, "topup": topup}
     context["topup_buys"] = topup and topups.what(topup)
+    if order.state == Order.State.PENDING:
+        context["look_again"] = _look_again(request)
     return render(request, "billing/return.html", context, status=503 if unconfirmed else 200)
 
 
@@ -129,12 +135,26 @@ def _back_from_plan(request: HttpRequest, visit: PlanCheckout) -> HttpResponse:
         visit = subscriptions.take(stripe_gateway.retrieve_session(visit.stripe_session or "")) or visit
     except PaymentUnavailable:
         unconfirmed = True
+    subscription = subscriptions.of(person_of(request))
     context = {
         "visit": visit,
-        "subscription": subscriptions.of(person_of(request)),
+        "subscription": subscription,
         "unconfirmed": unconfirmed,
+        "look_again": _look_again(request) if subscription and subscription.is_unpaid else "",
     }
     return render(request, "billing/subscribed.html", context, status=503 if unconfirmed else 200)
+
+
+def _look_again(request: HttpRequest) -> str:
+    """What a page that waits has its browser ask for next, after LOOK_AGAIN_SECONDS; empty after LOOKS."""
+    looked = request.GET.get("looked", "0")
+    # Whatever else somebody writes there, it ends the looking.
+    looks = int(looked) if looked.isascii() and looked.isdecimal() and len(looked) < 3 else LOOKS
+    if looks >= LOOKS:
+        return ""
+    query = request.GET.copy()
+    query["looked"] = str(looks + 1)
+    return f"{LOOK_AGAIN_SECONDS};url={request.path}?{query.urlencode()}"
 
 
 @csrf_exempt

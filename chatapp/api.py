@@ -7,6 +7,7 @@ from chatapp.conversations.api import router as conversations
 from chatapp.openapi import DescribedAPI
 from chatapp.parsing import StorableInput
 from chatapp.streaming.api import router as turns
+from chatapp.streaming.usage_api import router as usage
 
 api = DescribedAPI(
     title="Chatapp",
@@ -25,5 +26,5 @@ api = DescribedAPI(
     urls_namespace="api",
 )
 problems.install(api)
-for router in (billing, conversations, turns):
+for router in (billing, conversations, turns, usage):
     api.add_router("", router)

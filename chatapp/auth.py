@@ -10,7 +10,7 @@ from ninja.utils import check_csrf
 from accounts.addresses import client_network
 from accounts.models import ApiKey, User
 from chatapp import key_uses, windows
-from chatapp.db import in_db
+from chatapp.db import PATIENCE_SECONDS, in_db_within
 from chatapp.problems import Problem, rate_limited
 
 # From one address. A right key is taken however many wrong ones came: neighbours must not lock each other out, and 256
@@ -31,11 +31,13 @@ class SignedIn(AuthBase):
     async def __call__(self, request: HttpRequest) -> User:
         header = request.headers.get("Authorization", "")
         if header:
-            user, api_key, is_news = await in_db(_user_with_key, header, client_network(request))
+            user, api_key, is_news = await in_db_within(
+                PATIENCE_SECONDS, _user_with_key, header, client_network(request)
+            )
             if is_news:
                 key_uses.note(api_key)
         else:
-            user, api_key = await in_db(_user_with_session, request), ""
+            user, api_key = await in_db_within(PATIENCE_SECONDS, _user_with_session, request), ""
             if user is not None and check_csrf(request) is not None:
                 raise Problem(
                     403, "forbidden", "The CSRF token is missing or stale. Reload the page and try again."

@@ -47,6 +47,15 @@ class BoundedRequest(WebRequest):
             self.closing.cancel()
         super().connectionLost(reason)
 
+    def handle_exception(self, exception: BaseException) -> None:
+        """Break off an answer that has begun, so that its reader knows. Daphne would begin another behind it, stumble
+        over that, and look after none of its connections any more.
+        """
+        if not self._response_started:
+            super().handle_exception(exception)
+        elif self.channel is not None:
+            self.channel.transport.abortConnection()
+
     def _refuse(self) -> None:
         stripe = self.requestHeaders.hasHeader("Stripe-Signature")
         log.warning("body refused", more_than=self.server.largest_body, is_signed_like_stripes=stripe)

@@ -10,19 +10,21 @@ class Failure:
 
 
 FAILURES = {
-    "rate_limited": Failure("Claude is answering too many requests right now. Try again in a moment.", True),
-    "overloaded": Failure("Claude is overloaded right now. Try again in a moment.", True),
+    "rate_limited": Failure(
+        "The model is answering too many requests right now. Try again in a moment.", True
+    ),
+    "overloaded": Failure("The model is overloaded right now. Try again in a moment.", True),
     "context_too_long": Failure(
         "This message is longer than the model can read. Shorten it, or send it in parts.",
         False,
     ),
-    "provider_rejected": Failure("Claude did not accept this request. The operator has been told.", False),
-    "provider_unavailable": Failure("Claude cannot be reached right now. Try again in a moment.", True),
+    "provider_rejected": Failure("The model did not accept this request. The operator has been told.", False),
+    "provider_unavailable": Failure("The model cannot be reached right now. Try again in a moment.", True),
     "provider_cut": Failure(
         "The answer broke off before its end. What arrived is kept; you were not charged.", True
     ),
     "refused": Failure(
-        "Claude declined to answer this. You were not charged; try to ask differently.", False
+        "The model declined to answer this. You were not charged; try to ask differently.", False
     ),
     "interrupted": Failure("The answer was interrupted on our side. You were not charged.", True),
 }

@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponseBase
 from redis.exceptions import RedisError
 from structlog.typing import EventDict
 
+from billing.away import DATABASE_AWAY
+
 log = structlog.get_logger("chatapp.request")
 
 OURS = {"accounts", "billing", "chatapp"}
@@ -94,6 +96,18 @@ class ValkeyAwayInOneLine(logging.Filter):
         # The last two are redis-py's, when its reader drops the connection that is just written to.
         if isinstance(error, RedisError | OSError | AttributeError | RuntimeError):
             record.msg, record.args = f"channel layer away: {type(error).__name__}", None
+            record.exc_info = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
+class DatabaseAwayInOneLine(logging.Filter):
+    """Of an answer that had begun when the database went away, and was broken off: a traceback says no more."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, DATABASE_AWAY):
+            record.msg, record.args = f"answer broken off, database away: {type(error).__name__}", None
             record.exc_info = None
             record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True

@@ -1,7 +1,9 @@
 """The public page, the health of the process, and what a refused form is answered with."""
 
+import asyncio
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
@@ -15,7 +17,11 @@ from redis.exceptions import RedisError
 from billing.models import LanguageModel, Pack, Price
 from billing.pricing import rates
 from chatapp.celery import app as celery
+from chatapp.db import in_db_within
 from chatapp.problems import problem_response
+
+# Who asks whether we are ready gives up soon.
+READY_SECONDS = 2.0
 
 
 @require_safe
@@ -50,11 +56,9 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @never_cache
-def readyz(request: HttpRequest) -> HttpResponse:
+async def readyz(request: HttpRequest) -> HttpResponse:
     """200 only while PostgreSQL answers; also tells whether Redis and a worker do, without which chat goes on."""
-    database = _answers(_ask_database, DatabaseError)
-    redis = _answers(_ask_redis, RedisError)
-    worker = redis and _answers(_ask_worker, Exception)
+    database, (redis, worker) = await asyncio.gather(_database_answers(), sync_to_async(_others_answer)())
     return JsonResponse(
         {"database": database, "redis": redis, "worker": worker}, status=200 if database else 503
     )
@@ -78,6 +82,18 @@ def _priced(model: LanguageModel) -> dict[str, Any]:
         "input_credits": rate.input * price.markup,
         "output_credits": rate.output * price.markup,
     }
+
+
+async def _database_answers() -> bool:
+    try:
+        return await in_db_within(READY_SECONDS, _ask_database)
+    except DatabaseError:
+        return False
+
+
+def _others_answer() -> tuple[bool, bool]:
+    redis = _answers(_ask_redis, RedisError)
+    return redis, redis and _answers(_ask_worker, Exception)
 
 
 def _answers(ask: Any, away: type[Exception]) -> bool:

@@ -66,7 +66,7 @@ def not_found(what: str) -> Problem:
 
 def too_large() -> Problem:
     """413 for a whole request; what in it is too long says so itself."""
-    return Problem(413, "too_large", "The request is larger than 1 MB.")
+    return Problem(413, "too_large", "The request is larger than 2 MB.")
 
 
 def rate_limited(detail: str, *, seconds: int) -> Problem:

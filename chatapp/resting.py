@@ -3,9 +3,9 @@
 To be woken for a word costs several times what the word does: the processor sleeps between two of them, and its caches
 are cold. So whoever passes words on lets the loop rest, and then looks at all that has come.
 
-A rest ends as soon as a client sends something or takes more. There is none while a request has not been answered, and
-none for a moment after it, in which what it began comes back in pieces from threads and other servers. Whatever else
-happens may wait until the rest is over.
+A rest ends as soon as a client sends something or takes more, or something comes that is waited for, such as the first
+words of an answer. There is none while a request has not been answered, and none for a moment after it, in which what
+it began comes back in pieces from threads and other servers. Whatever else happens may wait until the rest is over.
 """
 
 import selectors
@@ -18,7 +18,7 @@ HURRY_SECONDS = 0.04
 
 
 class Doors:
-    """The sockets at which clients knock."""
+    """The sockets at which somebody may knock for whom a rest ends."""
 
     def __init__(self) -> None:
         self._knocks = selectors.DefaultSelector()
@@ -51,6 +51,17 @@ def allow(doors: Doors | None) -> None:
     """Let this process take rests, which `doors` end. With None, as in the beginning, it takes none."""
     global _doors
     _doors = doors
+
+
+def expect(door: socket) -> None:
+    """Let what comes in by `door` end a rest, until it is `expect_no_more`: before it is closed, at the latest."""
+    if _doors is not None:
+        _doors.watch(door, reads=True, writes=False)
+
+
+def expect_no_more(door: socket) -> None:
+    if _doors is not None:
+        _doors.watch(door, reads=False, writes=False)
 
 
 def begin(request: Hashable) -> None:

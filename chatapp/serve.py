@@ -6,6 +6,7 @@ python -m chatapp.serve --host 0.0.0.0 --port 8000 --proxy-headers
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import socket
 import sys
@@ -191,8 +192,9 @@ def serve(
     proxy_headers: bool = False,
     drain_seconds: float | None = None,
     when_ready: Callable[[], None] | None = None,
-) -> None:
-    """Serve chatapp on `listener` until SIGTERM or SIGINT; call `when_ready` when the first request can be answered.
+) -> NoReturn:
+    """Serve chatapp on `listener` until SIGTERM or SIGINT, and then end this process; call `when_ready` when the first
+    request can be answered.
 
     Then turns that are running have `drain_seconds` (TURN_DRAIN_SECONDS, if not given) to come to their end.
 
@@ -231,6 +233,10 @@ def serve(
         ready_callable=when_ready,
     )
     server.run()
+    # Python would wait for every thread, and so for as long as a database hangs that one of them has asked.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def last_answer(response: "HttpResponse") -> bytes:

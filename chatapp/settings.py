@@ -21,7 +21,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from chatapp import logs, tracebacks
-from chatapp.postgres import Connection
+from chatapp.postgres import Connection, refuse_who_waits
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -237,14 +237,18 @@ DATABASES: dict[str, dict[str, Any]] = {
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,  # milliseconds; for what was sent and never received
+            "connect_timeout": 4,
             **_parsed.get("OPTIONS", {}),  # such as sslmode, in the URL's query
             "server_side_binding": False,  # billing.sql sends several statements at once
             "pool": {
                 "min_size": 1,
                 "max_size": int(number("DATABASE_POOL", "10", least=4)),
                 "timeout": 4,
-                # Left to itself the pool waits twice as long after each failure, and after an outage as long again.
-                "reconnect_timeout": 2,
+                # Who waits is told of a failure at once, and whoever comes next has it tried again: left to itself the
+                # pool waits twice as long after each failure, and after an outage as long again.
+                "reconnect_timeout": 0,
+                "reconnect_failed": refuse_who_waits,
                 "connection_class": Connection,
             },
         },
@@ -490,7 +494,8 @@ CSRF_FAILURE_VIEW = "chatapp.pages.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# The longest message has room in it, in any script. The Caddyfile says the same.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000_000
 if not DEBUG:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -554,6 +559,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "no_secret_paths": {"()": logs.NoSecretPaths},
         "valkey_away": {"()": logs.ValkeyAwayInOneLine},
+        "database_away": {"()": logs.DatabaseAwayInOneLine},
         "no_prompts": {"()": logs.NoPrompts},
         "without_words": {"()": tracebacks.WithoutWords},
     },
@@ -572,6 +578,7 @@ LOGGING: dict[str, Any] = {
         "django.channels.server": {"level": "WARNING"},
         "channels_redis.pubsub": {"filters": ["valkey_away"]},
         "daphne": {"level": "WARNING"},
+        "daphne.server": {"filters": ["database_away"]},
         **{name: {"level": "WARNING"} for name in logs.CARRY_PROMPTS},
         "celery": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

@@ -6,7 +6,6 @@ kept waiting for it, but for the one who finds out, and that for WAIT_SECONDS at
 
 import functools
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from chatapp.absence import Absence
+
 log = structlog.get_logger(__name__)
 
 WAIT_SECONDS = 0.25
@@ -28,8 +29,7 @@ WAIT_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 MINUTE = 60
 
-_lock = threading.Lock()
-_away_until = 0.0
+_absence = Absence(RETRY_SECONDS)
 
 
 class Window(NamedTuple):
@@ -55,30 +55,33 @@ def take_all(*windows: Window) -> tuple[Window, int] | None:
     Otherwise the first that is full, and the whole seconds until it has a place again: then none was taken in any of
     them; while Valkey is away, those before it have lost a place.
     """
-    if windows and _may_ask_valkey():
+    if windows and _absence.lets_try():
         try:
             full = _take_in_valkey(windows)
         except (RedisError, OSError) as error:
-            _note_away(error)
+            _absence.begins()
+            log.warning("limits count in this process only", error=type(error).__name__)
         else:
-            _note_back()
+            _absence.ends()
             return full
     return _take_in_this_process(windows)
 
 
 # Each window is a list of the moments in which its places were taken, the newest first. With its last place taken less
-# than a minute ago it is full.
+# than a minute ago it is full: the answer are its number, and the seconds until it is not. Valkey's clock decides, as
+# those of the hosts may differ.
 TAKE = """
-local now, seconds = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now, seconds = tonumber(time[1]) + tonumber(time[2]) / 1000000, tonumber(ARGV[1])
 for number, window in ipairs(KEYS) do
-    local last = redis.call('LINDEX', window, tonumber(ARGV[2 + number]) - 1)
-    if last and tonumber(last) >= now - seconds then
-        return {number, last}
+    local last = tonumber(redis.call('LINDEX', window, tonumber(ARGV[1 + number]) - 1) or 0)
+    if last >= now - seconds then
+        return {number, string.format('%.6f', last + seconds - now)}
     end
 end
 for number, window in ipairs(KEYS) do
-    redis.call('LPUSH', window, ARGV[1])
-    redis.call('LTRIM', window, 0, tonumber(ARGV[2 + number]) - 1)
+    redis.call('LPUSH', window, string.format('%.6f', now))
+    redis.call('LTRIM', window, 0, tonumber(ARGV[1 + number]) - 1)
     redis.call('EXPIRE', window, seconds)
 end
 return false
@@ -88,11 +91,11 @@ return false
 def _take_in_valkey(windows: Sequence[Window]) -> tuple[Window, int] | None:
     # With the places in its name: another number of them, and it is another window.
     keys = [f"chatapp:limits:{window.name}/{window.who}/{window.per_minute}" for window in windows]
-    full = _in_valkey()(keys, [time.time(), MINUTE, *(window.per_minute for window in windows)])
+    full = _in_valkey()(keys, [MINUTE, *(window.per_minute for window in windows)])
     if not full:
         return None
-    number, last = full
-    return windows[number - 1], _seconds_until(float(last) + MINUTE)
+    number, wait = full
+    return windows[number - 1], _whole(float(wait))
 
 
 def _take_in_this_process(windows: Sequence[Window]) -> tuple[Window, int] | None:
@@ -100,38 +103,14 @@ def _take_in_this_process(windows: Sequence[Window]) -> tuple[Window, int] | Non
     for window in windows:
         item = RateLimitItemPerMinute(window.per_minute)
         if not limiter.hit(item, window.name, window.who):
-            return window, _seconds_until(limiter.get_window_stats(item, window.name, window.who).reset_time)
+            free_at = limiter.get_window_stats(item, window.name, window.who).reset_time
+            return window, _whole(free_at - time.time())
     return None
 
 
-def _seconds_until(free_at: float) -> int:
-    # Other hosts' clocks have their say in it, and a place may have come free in between.
-    return min(MINUTE, max(1, math.ceil(free_at - time.time())))
-
-
-def _may_ask_valkey() -> bool:
-    """Whether Valkey is there, as far as we know; if not, true for one caller every RETRY_SECONDS."""
-    global _away_until
-    if not _away_until:
-        return True
-    with _lock:
-        now = time.monotonic()
-        if now < _away_until:
-            return False
-        _away_until = now + RETRY_SECONDS
-        return True
-
-
-def _note_away(error: Exception) -> None:
-    global _away_until
-    _away_until = time.monotonic() + RETRY_SECONDS
-    log.warning("limits count in this process only", error=type(error).__name__)
-
-
-def _note_back() -> None:
-    global _away_until
-    if _away_until:
-        _away_until = 0.0
+def _whole(seconds: float) -> int:
+    # A clock may have been set, and a place may have come free in between.
+    return min(MINUTE, max(1, math.ceil(seconds)))
 
 
 @functools.cache

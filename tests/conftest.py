@@ -8,7 +8,6 @@ every test makes its own people, and counts nothing that is not theirs.
 import logging
 import os
 import secrets
-import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -30,7 +29,9 @@ from chatapp.db import in_db
 from tests import servers
 from tests.billing.books import set_made_up_turns_right
 from tests.browser import ARGUMENTS, NoBrowser, Pages, find_chromium
+from tests.servers import PLAIN
 from tests.stack import Stack
+from tests.zygote import Zygote
 
 # A line per request of the tests' own would bury what the application logs.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -93,6 +94,13 @@ def _no_static_files(django_test_environment: None) -> Iterator[None]:
     with override_settings(
         SERVESTATIC_USE_FINDERS=False, SERVESTATIC_USE_STATIC_ROOT=False, SERVESTATIC_AUTOREFRESH=False
     ):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords(django_test_environment: None) -> Iterator[None]:
+    """A real hash takes half a second, and is the running stack's."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
 
 
@@ -167,9 +175,18 @@ def _person(name: str, request: pytest.FixtureRequest, **fields: Any) -> User:
 
 
 @pytest.fixture(scope="session")
-def _running_stack(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Stack]:
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote(servers.running.mark, servers.running.env)
+    yield zygote
+    zygote.stop()
+
+
+@pytest.fixture(scope="session")
+def _running_stack(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, zygote: Zygote
+) -> Iterator[Stack]:
     with django_db_blocker.unblock():
-        stack = Stack(servers.running, database=connection.settings_dict["NAME"])
+        stack = Stack(servers.running, zygote, database=connection.settings_dict["NAME"])
     try:
         stack.start()
         yield stack
@@ -187,9 +204,6 @@ def stack(_running_stack: Stack, committed_db: None) -> Iterator[Stack]:
     found = _running_stack.new_tracebacks()
     assert not found, f"the processes logged errors:\n{found}"
 
-
-# All is plain HTTP, and loading the certificate authorities takes longer than a request.
-PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 SignIn = Callable[..., httpx.Client]
 SignInAsync = Callable[..., Awaitable[httpx.AsyncClient]]

@@ -8,11 +8,14 @@ With `-n` (pytest-xdist) each worker has servers of its own, to kill as it likes
 tests has the settings too, and starts nothing.
 """
 
+import gc
 import os
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from chatapp.local.environment import without_settings
@@ -25,6 +28,9 @@ START_SECONDS = 60.0
 running: "Servers"
 
 STRIPE_WEBHOOK_SECRET = "whsec_of_the_tests"
+
+# All is plain HTTP, and loading the certificate authorities takes longer than a request.
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Servers:
@@ -90,9 +96,17 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = START_S
         time.sleep(0.02)
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, verify=PLAIN).is_success
+    except httpx.TransportError:
+        return False
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     global running
+    gc.disable()  # what imports and the collection of the tests make stays for good
     try:
         running = Servers(temporary_folder("chatapp-tests-"))
         if not only_hands_out_tests(early_config):
@@ -103,6 +117,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     os.environ.update(running.env)
     # A worker loads what `-p` names only after Django has read its settings.
     os.environ["PYTEST_PLUGINS"] = __name__
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

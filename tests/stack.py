@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from django.db import connections
 
 from chatapp.local.demo_claude.client import DemoClaude
@@ -27,7 +28,7 @@ from chatapp.local.postgres import PostgresServer
 from chatapp.local.process import CLONE, Program, free_port, last_lines
 from chatapp.local.programs import Programs
 from chatapp.local.valkey import ValkeyServer
-from tests.servers import STRIPE_WEBHOOK_SECRET, Servers, wait_until
+from tests.servers import PLAIN, STRIPE_WEBHOOK_SECRET, Servers, answers, wait_until
 from tests.zygote import Zygote
 
 Server = PostgresServer | ValkeyServer
@@ -59,12 +60,12 @@ class Web:
 class Stack:
     """The processes of one test run. `env` is what they run with; `url` is where the first web process listens."""
 
-    def __init__(self, servers: Servers, database: str) -> None:
+    def __init__(self, servers: Servers, zygote: Zygote, database: str) -> None:
         self._servers = servers
         self.postgres, self.valkey = servers.postgres, servers.valkey
         url = urlsplit(servers.postgres.url)._replace(path=f"/{database}").geturl()
         self.env = {**servers.env, "DATABASE_URL": url}
-        self._zygote = Zygote(servers.mark, self.env)
+        self._zygote = zygote
         self._programs = Programs(servers.mark, self.env, self.log_of, start=self._zygote.start)
         self.web = self._web("web")
         self.worker = self._programs.worker()
@@ -134,6 +135,20 @@ class Stack:
             connections.close_all()
             connections["default"].close_pool()
 
+    @contextmanager
+    def paused(self, server: Server) -> Iterator[None]:
+        """It neither answers nor ends: what `kill -STOP` does to all its processes."""
+        leader = psutil.Process(server.pid)
+        leader.suspend()
+        processes = [leader, *leader.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
     def manage(
         self, *arguments: str, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
@@ -149,7 +164,7 @@ class Stack:
 
     def is_ready(self) -> bool:
         """Whether web has PostgreSQL and Valkey, and there is a worker."""
-        answer = httpx.get(f"{self.url}/readyz", timeout=30)
+        answer = httpx.get(f"{self.url}/readyz", timeout=30, verify=PLAIN)
         return answer.is_success and all(answer.json().values())
 
     def wait_until(self, happened: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
@@ -207,7 +222,6 @@ class Stack:
             program.ask_to_stop()
         for program in self._all():
             program.stop()
-        self._zygote.stop()
 
     def _all(self) -> list[Program]:
         return [self.web.program, self.worker, self.stripe_process, self.claude_process]
@@ -229,16 +243,13 @@ def run_node(script: str, *arguments: str) -> str:
 def _wait_for_answer(program: Program, url: str) -> None:
     """Wait until `url` is answered; at once an error with the end of its log if the program ends instead."""
 
-    def answers() -> bool:
+    def it_answers() -> bool:
         if not program.running:
             log = program.output if isinstance(program.output, Path) else Path()
             raise RuntimeError(f"{program.name} ended while starting:\n{last_lines(log, 40)}")
-        try:
-            return httpx.get(url, timeout=5).is_success
-        except httpx.TransportError:
-            return False
+        return answers(url)
 
-    wait_until(answers, f"{program.name} answers at {url}")
+    wait_until(it_answers, f"{program.name} answers at {url}")
 
 
 def _messages_in(file: Path) -> list[str]:

@@ -15,10 +15,11 @@ from benchmarks.report import Row, Target
 from benchmarks.servers import Servers
 from chatapp.local.process import free_port
 from tests import servers
+from tests.zygote import Zygote
 
 
 @pytest.fixture
-def bench_servers(django_db_setup: None, tmp_path: Path) -> Servers:
+def bench_servers(django_db_setup: None, zygote: Zygote, tmp_path: Path) -> Servers:
     """Those of the tests, with databases of their own."""
     running = servers.running
     return Servers(
@@ -28,6 +29,7 @@ def bench_servers(django_db_setup: None, tmp_path: Path) -> Servers:
         valkey=running.valkey,
         valkey_database=1,
         template=connection.creation.get_test_db_clone_settings("untouched")["NAME"],
+        start=zygote.start,
     )
 
 

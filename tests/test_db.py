@@ -1,7 +1,12 @@
 """From async code to the database: bounded threads, and connections that are handed back at once."""
 
 import asyncio
-from threading import Event
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -9,8 +14,13 @@ from django.conf import settings
 from django.db import InterfaceError, connection, connections
 from psycopg_pool import ConnectionPool
 
-from chatapp.db import at_once_in_db, in_db
+from chatapp import postgres
+from chatapp.absence import PRESENT
+from chatapp.db import NoAnswer, at_once_in_db, in_db, in_db_within
 from tests.servers import wait_until
+
+POOL_SIZE = settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+THREADS = POOL_SIZE - 3
 
 
 def ask(question: str) -> tuple[Any, Any]:
@@ -58,7 +68,7 @@ async def test_a_connection_that_cannot_be_handed_back_is_told_in_one_line(
 
 
 async def test_more_work_than_connections_waits_its_turn(committed_db: None) -> None:
-    many = 5 * settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    many = 5 * POOL_SIZE
     asked = [in_db(ask, f"SELECT {number} FROM pg_sleep(0.01)") for number in range(many)]
     assert [answer for answer, _ in await asyncio.gather(*asked)] == list(range(many))
 
@@ -83,7 +93,7 @@ async def test_work_goes_on_though_nobody_waits_for_it_any_more(committed_db: No
 
 async def test_a_heartbeat_does_not_queue_behind_the_rest(committed_db: None) -> None:
     may_end = Event()
-    many = 2 * settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    many = 2 * POOL_SIZE
     busy = [asyncio.create_task(in_db(may_end.wait, 20)) for _ in range(many)]
     await asyncio.sleep(0)  # they have taken all threads there are
 
@@ -95,12 +105,91 @@ async def test_a_heartbeat_does_not_queue_behind_the_rest(committed_db: None) ->
     await asyncio.gather(*busy)
 
 
+async def test_who_waits_too_long_is_told_and_when_all_threads_are_stuck_at_once() -> None:
+    async def give_up(seconds: float) -> NoAnswer:
+        with pytest.raises(NoAnswer) as refused:
+            await in_db_within(seconds, may_end.wait, 20)
+        return refused.value
+
+    may_end = Event()
+    given_up = [error.work for error in await asyncio.gather(*(give_up(0.2) for _ in range(THREADS + 3)))]
+    begun = [work for work in given_up if work is not None]
+    assert len(begun) == THREADS
+    assert (await give_up(3600)).work is None
+
+    may_end.set()
+    assert await asyncio.gather(*begun) == [True] * THREADS
+    assert await in_db(lambda: "done") == "done"
+    assert await in_db_within(20, lambda: "done") == "done"
+
+
+async def test_a_line_that_moves_is_waited_in_for_as_long_as_it_takes() -> None:
+    slow = [in_db_within(0.8, time.sleep, 0.2) for _ in range(6 * THREADS)]
+    assert await asyncio.gather(*slow) == [None] * len(slow)
+
+
+@contextmanager
+def pool_of(size: int, **where: Any) -> Iterator[ConnectionPool[Any]]:
+    """A pool as Django makes it, of its own."""
+    options = dict(connection.settings_dict["OPTIONS"]["pool"]) | {"min_size": 1, "max_size": size}
+    params = connection.get_connection_params() | where
+    with ConnectionPool(kwargs=params, check=ConnectionPool.check_connection, **options) as pool:
+        yield pool
+
+
+def test_a_server_that_is_away_is_asked_once_in_a_while_for_all_who_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts = list[socket.socket]()
+
+    def hang_up() -> None:
+        while True:
+            try:
+                attempts.append(listening.accept()[0])
+            except OSError:
+                return
+            attempts[-1].close()
+
+    def is_refused(_number: int) -> bool:
+        with pytest.raises(postgres.Away):
+            pool.getconn(timeout=60)
+        return True
+
+    monkeypatch.setattr(postgres._absence, "until", PRESENT)
+    monkeypatch.setattr(postgres._absence, "retry_seconds", 3600.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=hang_up)
+        thread.start()
+        port = listening.getsockname()[1]
+        with pool_of(10, host="127.0.0.1", port=port) as pool, ThreadPoolExecutor(20) as threads:
+            assert all(threads.map(is_refused, range(60)))
+            first = len(attempts)
+            monkeypatch.setattr(postgres._absence, "until", time.monotonic())  # the hour is over
+            assert all(threads.map(is_refused, range(60)))
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    # The first to come may make theirs side by side, as many as the pool has threads for it.
+    assert first in range(1, pool.num_workers + 1)
+    assert len(attempts) == first + 1
+
+
+def test_a_pool_that_is_only_busy_keeps_its_people_waiting(committed_db: None) -> None:
+    """A server that has no more connections to give is not away: there are those that others give back."""
+    with pool_of(2) as pool, ThreadPoolExecutor() as threads:
+        pool.wait()
+        used = pool.getconn()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(postgres._absence, "lets_try", lambda: False)
+            waiting = threads.submit(pool.getconn, timeout=60)
+            wait_until(lambda: pool.get_stats().get("connections_errors", 0) > 1, "no other can be made", 20)
+            pool.putconn(used)
+        assert waiting.result() is used
+        pool.putconn(used)
+
+
 def test_a_connection_that_the_server_ended_is_not_used_again(committed_db: None) -> None:
     """Nobody was using it, so nobody has noticed yet."""
-    options = dict(connection.settings_dict["OPTIONS"]["pool"]) | {"min_size": 1, "max_size": 1}
-    with ConnectionPool(
-        kwargs=connection.get_connection_params(), check=ConnectionPool.check_connection, **options
-    ) as pool:
+    with pool_of(1) as pool:
         with pool.connection() as used:
             pid = used.info.backend_pid
         with connection.cursor() as cursor:

@@ -4,9 +4,9 @@ import hashlib
 import json
 import logging
 import re
-import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,13 +19,13 @@ from django.db.utils import OperationalError
 
 from accounts.models import ApiKey, User
 from billing.models import StripeEvent
-from chatapp.local.process import CLONE
 from tests.calling import browser_of, visitor
 from tests.conftest import SignIn
 from tests.stack import Stack
 from tests.streaming.openai_server import DemoOpenAI, Reply
 from tests.streaming.reading import ask
 from tests.test_settings import PRODUCTION
+from tests.zygote import Zygote
 
 Lines = list[dict[str, Any]]
 
@@ -116,14 +116,12 @@ Client().get("/somewhere?with=a-secret", headers={"host": "chat.example.org"})
 """
 
 
-def test_in_production_a_line_is_json() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", ONE_REQUEST],
-        cwd=CLONE,
-        env=PRODUCTION | {"DJANGO_SETTINGS_MODULE": "chatapp.settings"},
-        capture_output=True,
-        text=True,
-        check=True,
+def test_in_production_a_line_is_json(zygote: Zygote, tmp_path: Path) -> None:
+    script = tmp_path / "one_request.py"
+    script.write_text(ONE_REQUEST)
+
+    ended = zygote.run(
+        [sys.executable, str(script)], env=PRODUCTION | {"DJANGO_SETTINGS_MODULE": "chatapp.settings"}
     )
 
     line = json.loads(ended.stderr)
@@ -307,6 +305,16 @@ def test_words_about_code_and_of_the_system_are_kept(capsys: pytest.CaptureFixtu
     written = capsys.readouterr().err
     assert "an int has no length" in written
     assert "No space left on device" in written
+
+
+def test_an_answer_broken_off_because_the_database_went_away_is_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = OperationalError("the connection is closed")
+    logging.getLogger("daphne.server").error("Exception inside application: %s", error, exc_info=error)
+    [record] = caplog.records
+    assert record.getMessage() == "answer broken off, database away: OperationalError"
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
 
 
 def configured_handler() -> logging.Handler:

@@ -19,6 +19,7 @@ Ends = tuple[socket.socket, socket.socket]
 @pytest.fixture
 def doors(monkeypatch: pytest.MonkeyPatch) -> Iterator[resting.Doors]:
     monkeypatch.setattr(resting, "HURRY_SECONDS", 0)
+    monkeypatch.setattr(resting, "_hurry_until", float("-inf"))
     doors = resting.Doors()
     resting.allow(doors)
     yield doors
@@ -77,7 +78,7 @@ def test_there_is_no_rest_while_a_request_waits_nor_right_after_it(
     monkeypatch.setattr(resting, "HURRY_SECONDS", HOUR)
     resting.answered("a request")
     assert not resting.rest(HOUR)
-    monkeypatch.setattr(resting, "_hurry_until", float("-inf"))
+    resting._hurry_until = float("-inf")
     resting.answered("a request")  # its next piece
     assert resting.rest(MOMENT)
 
@@ -97,3 +98,8 @@ async def test_first_words_that_have_come_are_not_rested_over(doors: resting.Doo
         await upkeep._until(time.monotonic() + HOUR, rest=True)
     finally:
         upkeep._first_words.clear()
+
+
+@pytest.mark.parametrize(("answers", "milliseconds"), [(1, 30), (46, 30), (60, 39), (100, 65), (1000, 65)])
+def test_the_more_answers_the_longer_the_pace_up_to_a_limit(answers: int, milliseconds: int) -> None:
+    assert round(upkeep._pace(answers) * 1000) == milliseconds

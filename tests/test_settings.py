@@ -14,6 +14,7 @@ from django.core.mail import send_mail
 
 from chatapp.local.environment import setting_names
 from chatapp.local.process import CLONE
+from tests.zygote import Zygote
 
 DEVELOPMENT = {
     "CHATAPP_ENV_FILES": "",
@@ -36,7 +37,7 @@ PRODUCTION = DEVELOPMENT | {
 # Reads environments, a line of JSON each, and begins each start in a fork: what settings.py needs is imported once.
 STARTS = """
 import decimal, json, os, sys
-import csp.constants, django.urls, environ, structlog
+import csp.constants, django.urls, environ, psycopg, redis, structlog
 
 for line in sys.stdin:
     said, saying = os.pipe()
@@ -344,15 +345,15 @@ print(json.dumps([[message.id for message in messages if not message.is_silenced
 """
 
 
-def test_django_finds_nothing_to_say_against_production() -> None:
-    checked = subprocess.run(
-        [sys.executable, "-c", CHECKS],
-        cwd=CLONE,
-        env=PRODUCTION | {"DJANGO_SETTINGS_MODULE": "chatapp.settings"},
-        stdout=subprocess.PIPE,
-        check=True,
+def test_django_finds_nothing_to_say_against_production(zygote: Zygote, tmp_path: Path) -> None:
+    script = tmp_path / "checks.py"
+    script.write_text(CHECKS)
+
+    checked = zygote.run(
+        [sys.executable, str(script)], env=PRODUCTION | {"DJANGO_SETTINGS_MODULE": "chatapp.settings"}
     )
 
+    assert checked.returncode == 0, checked.stderr
     as_it_is, under_djangos_names = json.loads(checked.stdout)
     assert as_it_is == []
     # To have browsers preload HSTS binds the whole domain for good: that is for the operator to decide.

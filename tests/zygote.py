@@ -192,6 +192,7 @@ def run(arguments: list[str]) -> None:
 
 
 def main() -> None:
+    gc.disable()  # what imports make stays
     for library in LIBRARIES:
         importlib.import_module(library)
     if threading.active_count() > 1:
@@ -200,6 +201,7 @@ def main() -> None:
         )
     gc.collect()
     gc.freeze()
+    gc.enable()
     request = copies_wanted(socket.socket(fileno=int(sys.argv[1])))
     if request is not None:
         run(request["arguments"])

@@ -20,13 +20,26 @@ ROUNDING = {"down": ROUND_FLOOR, "up": ROUND_CEILING, "nearest": ROUND_HALF_UP}
 def credits(microcredits: int, rounding: str = "down") -> str:
     """Microcredits as people read them: two places, or two significant digits below a tenth of a credit.
 
-    A balance rounds down, so that it is never overstated, and a limit up, so that it is never broken.
-    static/js/lib/credits.js writes amounts the same way.
+    A balance rounds down, so that it is never overstated, and a limit up, so that it is never broken. What is
+    between two amounts that stand beside it is their `difference`. static/js/lib/credits.js writes them the same way.
     """
+    return _text(_written(microcredits, rounding))
+
+
+@register.filter
+def difference(microcredits: int, less: int) -> str:
+    """What `credits` writes of the one, less what it writes of the other: so the three add up as they stand there."""
+    return _text(_written(microcredits) - _written(less))
+
+
+def _written(microcredits: int, rounding: str = "down") -> Decimal:
     places = 2
     if 0 < abs(microcredits) < MICROCREDITS_PER_CREDIT // 10:
         places = min(6, 8 - len(str(abs(microcredits))))
-    amount = to_credits(microcredits).quantize(Decimal(1).scaleb(-places), ROUNDING[rounding])
+    return to_credits(microcredits).quantize(Decimal(1).scaleb(-places), ROUNDING[rounding])
+
+
+def _text(amount: Decimal) -> str:
     return f"{amount:,f}".replace("-", "−")
 
 

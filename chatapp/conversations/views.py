@@ -3,6 +3,7 @@
 from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
@@ -54,6 +55,7 @@ def bootstrap(user: User, wallet: Account, conversation: Conversation | None) ->
         "messages": conversation and messages_page(conversation, MessagePage()).dict(),
         "conversations": conversations_page(user, Listing()).dict(),
         "balance": {"available": as_string(wallet.available), "held": as_string(wallet.held)},
+        "patience_seconds": settings.TURN_RECONNECT_SECONDS,
         "urls": {
             "chat": reverse("chat"),
             "billing": reverse("billing"),

@@ -1,19 +1,15 @@
-"""The turn endpoints: ask, follow, stop; and what was used."""
+"""The turn endpoints: ask, follow, stop."""
 
-from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from django.db.models import Count, F, Sum
-from django.db.models.functions import Length, TruncDate
+from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Header, Query, Router, Schema, Status
 from pydantic import ConfigDict
 
 from accounts.addresses import client_network
 from accounts.models import User
-from billing.credits import as_string
 from chatapp.conversations.models import Message, Turn
 from chatapp.conversations.shapes import TurnOut, turn_out
 from chatapp.conversations.stopping import ask_to_stop
@@ -22,16 +18,13 @@ from chatapp.problems import Problem, invalid, not_found
 from chatapp.streaming import limits, live, turns
 from chatapp.streaming.described import STREAM
 from chatapp.streaming.events import Cursor, is_of_an_ending
-from chatapp.streaming.following import follow
-from chatapp.streaming.models import UsageRecord
+from chatapp.streaming.following import events_of
 from chatapp.streaming.running import open_and_start
 from chatapp.streaming.sse import EventStream
 
 router = Router(tags=["turns"])
 
 LONGEST_TEXT = 400_000
-# Before there was anything to use; beyond it lies the edge of what dates can be.
-EARLIEST_DAY = date(2000, 1, 1)
 NO_SUCH_EVENT = "This is not the id of an event of this turn. Leave it out to begin at the start."
 
 
@@ -60,7 +53,7 @@ async def create_turn(request: HttpRequest, body: NewTurn) -> EventStream:
     user: User = request.auth  # type: ignore[attr-defined]
     source = limits.Source(api_key=request.api_key, network=client_network(request))  # type: ignore[attr-defined]
     turn = await open_and_start(user, _checked(body), source)
-    return EventStream(request, partial(follow, turn, None))
+    return EventStream(request, await events_of(turn, None))
 
 
 @router.get("turns/{uuid:turn_id}", response=TurnOut)
@@ -93,15 +86,16 @@ async def turn_events(
     """
     turn = await in_db(_turn_of, request.auth, turn_id)  # type: ignore[attr-defined]
     seen = last_event_id or after
+    no_such_event = invalid(**{"Last-Event-ID" if last_event_id else "after": NO_SUCH_EVENT})
     try:
         cursor = Cursor.parse(seen) if seen else None
     except ValueError as error:
-        raise invalid(after=NO_SUCH_EVENT) from error
+        raise no_such_event from error
     if cursor is not None and await in_db(_is_beyond, turn, cursor):
-        raise invalid(after=NO_SUCH_EVENT)
+        raise no_such_event
     if turn.state != Turn.State.RUNNING and is_of_an_ending(last_event_id):
         return HttpResponse(status=204)
-    return EventStream(request, partial(follow, turn, cursor))
+    return EventStream(request, await events_of(turn, cursor))
 
 
 class StopOut(Schema):
@@ -117,49 +111,6 @@ async def stop_turn(request: HttpRequest, turn_id: UUID) -> Status[dict[str, Any
         live.here[turn_id].leave("stopped")
     await in_db(ask_to_stop, Turn.objects.filter(pk=turn_id))
     return Status(202, {"id": str(turn_id), "state": turn.state})
-
-
-class Span(Schema):
-    """Whole days in UTC, both included; the last 30 when left out."""
-
-    from_: date | None = Field(
-        None, alias="from", ge=EARLIEST_DAY, description="The first day; 29 days before `to` when left out."
-    )
-    to: date | None = Field(None, ge=EARLIEST_DAY, description="The last day; today when left out.")
-    group: Literal["day", "model", "conversation"] = Field("day", description="What is added up.")
-
-
-class UsedOut(Schema):
-    """What was used on a day, of a model, or in a conversation (null once deleted): the one that was grouped by."""
-
-    day: date | None = None
-    model: str | None = None
-    conversation: UUID | None = None
-    turns: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_input_tokens: int
-    cache_creation_input_tokens: int
-    charged: str
-
-
-class UsagePage(Schema):
-    from_: date = Field(alias="from")
-    to: date
-    group: str
-    items: list[UsedOut]
-    next: None
-
-
-@router.get("usage", response=UsagePage, by_alias=True, exclude_unset=True)
-async def usage(request: HttpRequest, span: Query[Span]) -> dict[str, Any]:
-    """Tokens and credits per day, model or conversation."""
-    to = span.to or datetime.now(UTC).date()
-    begin = span.from_ or to - timedelta(days=29)
-    if begin > to:
-        raise invalid(**{"from": "The first day is after the last."})
-    items = await in_db(_usage, request.auth, begin, to, span.group)  # type: ignore[attr-defined]
-    return {"from": begin, "to": to, "group": span.group, "items": items, "next": None}
 
 
 def _checked(body: NewTurn) -> turns.Ask:
@@ -195,41 +146,3 @@ def _is_beyond(turn: Turn, cursor: Cursor) -> bool:
         Length("thinking"), Length("text")
     )
     return any(cursor.thinking > thinking or cursor.text > text for thinking, text in lengths)
-
-
-def _usage(user: User, begin: date, to: date, group: str) -> list[dict[str, Any]]:
-    records = UsageRecord.objects.filter(
-        user=user,
-        ended_at__gte=datetime.combine(begin, time.min, UTC),
-        ended_at__lte=datetime.combine(to, time.max, UTC),
-    )
-    keys: dict[str, Any] = {
-        "day": TruncDate("ended_at"),
-        "model": F("model_id"),
-        "conversation": F("conversation_id"),
-    }
-    grouped = (
-        records.order_by()
-        .values(key=keys[group])
-        .annotate(
-            turns=Count("pk"),
-            input=Sum("input_tokens"),
-            output=Sum("output_tokens"),
-            read=Sum("cache_read_tokens"),
-            written=Sum(F("cache_write_5m_tokens") + F("cache_write_1h_tokens")),
-            credits=Sum("charged"),
-        )
-        .order_by("key")
-    )
-    return [
-        {
-            group: row["key"],
-            "turns": row["turns"],
-            "input_tokens": row["input"],
-            "output_tokens": row["output"],
-            "cache_read_input_tokens": row["read"],
-            "cache_creation_input_tokens": row["written"],
-            "charged": as_string(row["credits"]),
-        }
-        for row in grouped
-    ]

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -20,7 +21,7 @@ from chatapp.streaming.sse import Direct
 
 log = structlog.get_logger(__name__)
 
-# Readers are told at most so often.
+# Readers of a turn that runs elsewhere are told at most so often.
 MERGE_SECONDS = 0.03
 # Should a notice have been lost: everything is looked at so often.
 LOOK_SECONDS = 10
@@ -28,21 +29,24 @@ LOOK_SECONDS = 10
 RETRY_SECONDS = 1
 
 
-async def follow(
-    turn: Turn, after: Cursor | None, direct: Direct | None = None
-) -> AsyncGenerator[Sent | None, None]:
-    """Every event after `after` (None: from the start) to the one that ends the turn; None for spells of silence.
+Events = AsyncGenerator[Sent | None, None]
 
-    With `direct`, those that can be are written by it instead.
+
+async def events_of(turn: Turn, after: Cursor | None) -> Callable[[Direct | None], Events]:
+    """What gives every event after `after` (None: from the start) to the one that ends the turn, and None for spells of
+    silence; with a `Direct`, those that can be are written by it instead.
+
+    What only the database knows it is asked for now: once a response has begun, an error can only break it off.
     """
-    answer: GrowingAnswer
-    if turn.pk in live.here:
-        answer = live.here[turn.pk]
-    elif turn.state == Turn.State.RUNNING:
-        answer = _mirrors.get(turn.pk) or Mirror(turn)
-    else:
-        answer = GrowingAnswer(turns.started(turn))
-        complete(answer, *await in_db(_as_saved, turn.pk))
+    if turn.pk in live.here or turn.state == Turn.State.RUNNING:
+        return partial(_follow, turn, after)
+    ended = GrowingAnswer(turns.started(turn))
+    complete(ended, *await in_db(_as_saved, turn.pk))
+    return partial(ended.follow, after)
+
+
+async def _follow(turn: Turn, after: Cursor | None, direct: Direct | None) -> Events:
+    answer = live.here.get(turn.pk) or _mirrors.get(turn.pk) or Mirror(turn)
     async with aclosing(answer.follow(after, direct)) as events:
         async for sent in events:
             yield sent

@@ -5,6 +5,9 @@ each, and hears on the turn's channel when they have grown or the turn has ended
 database has then. A string is only ever grown from the length that the writer knows; if Valkey has another (it was
 away, or came back empty), the whole text is written anew.
 
+What the sweep saves of a turn whose process seems dead, it takes out of the journal, and leaves a mark there: should
+the process come back, nothing that it still has goes into the journal, so nobody reads what was not saved.
+
 Valkey may be gone at any time: the turn goes on, other processes cannot follow it meanwhile, and nothing else is
 lost, because the database has the answer at its end.
 """
@@ -30,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 AWAY = (RedisError, OSError, TimeoutError)
 KEPT_SECONDS = 900
+# Longer no process is paused, and has readers still.
+SWEPT_SECONDS = 86400
 # So short that nobody notices Valkey's absence.
 WAIT_SECONDS = 1
 PREFIX = "chatapp:turn:"
@@ -39,24 +44,39 @@ GROWN, ENDED = "grown", "ended"
 
 # Grows strings, each by (the turn, the part, the length it has, the piece): one that Valkey lost, or that was written
 # twice, is seen before a reader could get a hole or a double. A string is begun anew at length 0. The answer are the
-# numbers of those that had another length. All of it is one argument, in JSON: to pack thousands was almost half of
-# what the journal took.
+# numbers of those that had another length, and of those whose turn was swept: these are not grown, and have another
+# length too, so all others need no look at the mark. All of it is one argument, in JSON: to pack thousands was almost
+# half of what the journal took.
 GROW = f"""
-local lost = {{}}
+local lost, swept = {{}}, {{}}
 for i, growth in ipairs(cjson.decode(ARGV[1])) do
     local channel, has, piece = '{PREFIX}' .. growth[1], growth[3], growth[4]
     local key = channel .. ':' .. growth[2]
-    if has == 0 then
-        redis.call('SET', key, piece, 'EX', {KEPT_SECONDS})
-    elseif redis.call('STRLEN', key) == has then
+    if has > 0 and redis.call('STRLEN', key) == has then
         redis.call('APPEND', key, piece)
         redis.call('EXPIRE', key, {KEPT_SECONDS})
+    elseif redis.call('EXISTS', channel .. ':swept') == 1 then
+        swept[#swept + 1] = i
+    elseif has == 0 then
+        redis.call('SET', key, piece, 'EX', {KEPT_SECONDS})
     else
         lost[#lost + 1] = i
     end
     redis.call('PUBLISH', channel, '{GROWN}')
 end
-return lost
+return {{lost, swept}}
+"""
+
+# Takes the strings of a turn, and has the mark keep them: who sweeps may die before they are saved.
+SWEEP = f"""
+local channel = '{PREFIX}' .. ARGV[1]
+local mark, thinking, text = channel .. ':swept', channel .. ':thinking', channel .. ':text'
+if redis.call('EXISTS', mark) == 0 then
+    redis.call('HSET', mark, 'thinking', redis.call('GET', thinking) or '', 'text', redis.call('GET', text) or '')
+    redis.call('EXPIRE', mark, {SWEPT_SECONDS})
+    redis.call('DEL', thinking, text)
+end
+return redis.call('HMGET', mark, 'thinking', 'text')
 """
 
 
@@ -97,10 +117,12 @@ class Written:
         self.cursor = Cursor()
         self.sizes = dict.fromkeys(PARTS, 0)
         self.intact = True
+        # By another process: then Valkey takes no more of it, and it is not intact.
+        self.swept = False
 
     @property
     def behind(self) -> bool:
-        return not self.intact or self.cursor != self.live.cursor
+        return not self.swept and (not self.intact or self.cursor != self.live.cursor)
 
     def missing(self) -> list[tuple[str, str]]:
         """The parts that lack something, and what; all of it, if Valkey had lost some."""
@@ -118,7 +140,8 @@ class Written:
 async def flush(turns: list[Written]) -> None:
     """Bring Valkey up to date with `turns`, in one round trip; one of `AWAY` if it cannot be.
 
-    A turn whose text Valkey has lost is not `intact` then, and is written whole the next time.
+    A turn whose text Valkey has lost is not `intact` then, and is written whole the next time; of one that was `swept`
+    nothing is written any more.
     """
     cursors = [(written, written.live.cursor) for written in turns]
     grown = [(written, part, piece) for written in turns for part, piece in written.missing()]
@@ -127,7 +150,7 @@ async def flush(turns: list[Written]) -> None:
     growth = [(written.id, part, written.sizes[part], piece) for written, part, piece in grown]
     try:
         async with within(WAIT_SECONDS):
-            lost = await _grow()([], [json.dumps(growth, ensure_ascii=False)])
+            lost, swept = await _grow()([], [json.dumps(growth, ensure_ascii=False)])
     except AWAY:
         # It may have come to it all the same.
         for written in turns:
@@ -139,6 +162,8 @@ async def flush(turns: list[Written]) -> None:
         written.sizes[part] += len(piece.encode())
     for number in lost:
         grown[number - 1][0].intact = False
+    for number in swept:
+        grown[number - 1][0].intact, grown[number - 1][0].swept = False, True
 
 
 async def read(turn_id: UUID, offsets: dict[str, int]) -> dict[str, bytes]:
@@ -165,6 +190,9 @@ async def tell_end(turn_id: UUID) -> None:
         await valkey().publish(channel(turn_id), ENDED)
 
 
+# --- For the worker, which waits
+
+
 def alive(writers: set[UUID]) -> set[UUID]:
     """Those of the processes whose connection to Valkey stands; all of them while Valkey is away.
 
@@ -172,9 +200,8 @@ def alive(writers: set[UUID]) -> set[UUID]:
     """
     if not writers:
         return set()
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
     try:
-        with client:
+        with _waiting() as client:
             listeners = client.pubsub_numsub(*map(writer_channel, writers))
     except AWAY as error:
         log.warning("writers not known", error=type(error).__name__)
@@ -183,24 +210,38 @@ def alive(writers: set[UUID]) -> set[UUID]:
 
 
 def rescue(turn_id: UUID) -> tuple[str, str]:
-    """What a dead process had thought and said, as far as Valkey knows; empty when it knows nothing."""
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    """What a dead process had thought and said, as far as Valkey knows; empty when it knows nothing.
+
+    From now on Valkey takes no more of it.
+    """
     thinking: Any
     text: Any
     try:
-        with client:
-            thinking, text = client.mget(key(turn_id, "thinking"), key(turn_id, "text"))
+        with _waiting() as client:
+            thinking, text = client.eval(SWEEP, 0, str(turn_id))
     except AWAY as error:
         log.warning("journal away during rescue", turn=str(turn_id), error=type(error).__name__)
         return "", ""
-    return (thinking or b"").decode("utf-8", "ignore"), (text or b"").decode("utf-8", "ignore")
+    return thinking.decode("utf-8", "ignore"), text.decode("utf-8", "ignore")
+
+
+def give_back(turn_id: UUID) -> None:
+    """Let the process write on from which a turn was rescued: it lives. It then writes all of it anew."""
+    try:
+        with _waiting() as client:
+            client.delete(key(turn_id, "swept"))
+    except AWAY as error:
+        log.warning("journal away", turn=str(turn_id), error=type(error).__name__)
 
 
 def tell_swept(turn_id: UUID) -> None:
     """`tell_end` for the sweep: followers of a dead process's turn are told."""
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
     try:
-        with client:
+        with _waiting() as client:
             client.publish(channel(turn_id), ENDED)
     except AWAY as error:
         log.warning("journal away", turn=str(turn_id), error=type(error).__name__)
+
+
+def _waiting() -> redis.Redis:
+    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 
-from chatapp.streaming.events import Ending, Started
-from chatapp.streaming.growing import GrowingAnswer
+from chatapp.streaming.events import Ending, Failed, Started
+from chatapp.streaming.growing import GrowingAnswer, GrowingText
 
 # Whoever asked needs a moment to begin reading, however short the patience with those who left.
 FIRST_READER_SECONDS = 5
@@ -32,10 +32,14 @@ class LiveTurn(GrowingAnswer):
         self.leaving: Leaving | None = None
         # Is told of growth, and lets readers have it once it is safe; without one they have it at once.
         self.keeper: Callable[[LiveTurn], None] = GrowingAnswer.tell
+        # Is told when nobody has read here for long enough, and has it left unless somebody follows elsewhere; without
+        # one it is left at once.
+        self.lookout: Callable[[LiveTurn], None] = LiveTurn.leave_unless_watched
         # By the loop's clock: until when they may come back who follow through other processes.
         self._awaited_until = float("-inf")
         self._unwatched: asyncio.TimerHandle | None = None
         self._reading_from_provider: asyncio.Task[None] | None = None
+        self._swept = False
         self._leave_in(max(settings.TURN_RECONNECT_SECONDS, FIRST_READER_SECONDS))
 
     # --- The owner's side
@@ -49,6 +53,8 @@ class LiveTurn(GrowingAnswer):
         self.keeper(self)
 
     def end(self, ending: Ending) -> None:
+        if self._swept and isinstance(ending, Failed) and ending.code == "interrupted":
+            self._forget_untold()
         super().end(ending)
         self._is_read()
 
@@ -72,6 +78,18 @@ class LiveTurn(GrowingAnswer):
             if self._reading_from_provider is not None:
                 self._reading_from_provider.cancel()
 
+    def is_swept(self) -> None:
+        """Another process ends it, or has ended it, with what was told of it: this one was taken for dead."""
+        self._swept = True
+        # If it has been read, it is being stored: whoever comes first decides what is saved, and `end` learns who.
+        if self._reading_from_provider is not None:
+            self._forget_untold()
+            self.leave("interrupted")
+
+    def _forget_untold(self) -> None:
+        self.thinking = _beginning(self.thinking, self._told.thinking)
+        self.text = _beginning(self.text, self._told.text)
+
     # --- Nobody reads
 
     def _is_read(self) -> None:
@@ -84,23 +102,31 @@ class LiveTurn(GrowingAnswer):
             self._leave_in(settings.TURN_RECONNECT_SECONDS)
 
     def _leave_in(self, seconds: float) -> None:
-        self._unwatched = asyncio.get_running_loop().call_later(seconds, self._leave_unless_watched)
+        self._unwatched = asyncio.get_running_loop().call_later(seconds, self._patience_is_over)
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether somebody reads, or may be coming back."""
-        return self.readers > 0 or self._awaited_until > asyncio.get_running_loop().time()
+    def is_seen_elsewhere(self, good_for_seconds: float) -> None:
+        """Somebody follows through another process; who looks says for how long that lets it go on."""
+        self._awaited_until = asyncio.get_running_loop().time() + good_for_seconds
 
-    def is_seen_elsewhere(self) -> None:
-        """Somebody follows through another process at this moment."""
-        self._awaited_until = asyncio.get_running_loop().time() + settings.TURN_RECONNECT_SECONDS
+    def _patience_is_over(self) -> None:
+        self._unwatched = None
+        self.lookout(self)
 
-    def _leave_unless_watched(self) -> None:
+    def leave_unless_watched(self) -> None:
+        """Leave it as abandoned, unless somebody reads or may still be coming back."""
+        if self.readers or self._unwatched is not None or self.ending is not None:
+            return
         left = self._awaited_until - asyncio.get_running_loop().time()
         if left > 0:
             self._leave_in(left)
         else:
             self.leave("abandoned")
+
+
+def _beginning(text: GrowingText, length: int) -> GrowingText:
+    beginning = GrowingText()
+    beginning.append(text.between(0, length))
+    return beginning
 
 
 here: dict[UUID, LiveTurn] = {}

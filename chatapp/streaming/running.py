@@ -14,7 +14,8 @@ from accounts.models import User
 from accounts.notify import anotify
 from billing.away import DATABASE_AWAY
 from chatapp.conversations.models import Recap, Turn
-from chatapp.db import in_db
+from chatapp.db import PATIENCE_SECONDS, NoAnswer, in_db, in_db_within
+from chatapp.postgres import Away
 from chatapp.problems import Problem
 from chatapp.streaming import history, limits, live, turns, upkeep
 from chatapp.streaming.events import Ending
@@ -28,6 +29,9 @@ CLOSE_ATTEMPTS = 12
 LONGEST_PAUSE_SECONDS = 15
 # After a connection was lost while a turn was opened, it is looked for so many times (about 8 s).
 RESCUE_ATTEMPTS = 5
+
+# A process that ends waits no longer for a database that may hang.
+OPENING_SECONDS = 5
 
 # Set while this process ends: it opens no turns any more.
 _ending = asyncio.Event()
@@ -52,25 +56,29 @@ async def open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> T
 
 
 async def drain(seconds: float, hurry: asyncio.Event) -> None:
-    """Open no more turns, and bring those of this process to an end: see `live.drain`."""
+    """Open no more turns, and bring those of this process to an end: see `live.drain`.
+
+    One that is just being opened runs too, unless that takes longer than OPENING_SECONDS: the sweep finds it then.
+    """
     _ending.set()
     if _opening:
-        await asyncio.wait(_opening)
+        await asyncio.wait(_opening, timeout=OPENING_SECONDS)
     await live.drain(seconds, hurry)
     await upkeep.end()
 
 
 async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> Turn:
     if (refusal := _refusal()) is not None:
-        joined = await in_db(turns.join, user, ask)
+        joined = await in_db_within(PATIENCE_SECONDS, turns.join, user, ask)
         if joined is None:
             raise refusal
         return joined.turn
     try:
-        opened = await in_db(turns.open, user, ask, source)
+        opened = await in_db_within(PATIENCE_SECONDS, turns.open, user, ask, source)
     except DATABASE_AWAY as error:
-        if not isinstance(error.__cause__, PoolTimeout):  # then nothing was asked of it
-            rescue = asyncio.create_task(_end_if_nobody_runs(ask.id))
+        if not _nothing_was_asked(error):
+            going_on = error.work if isinstance(error, NoAnswer) else None
+            rescue = asyncio.create_task(_end_if_nobody_runs(ask.id, going_on))
             _rescuing.add(rescue)
             rescue.add_done_callback(_rescuing.discard)
         raise
@@ -88,11 +96,21 @@ async def _open_and_start(user: User, ask: turns.Ask, source: limits.Source) -> 
     return opened.turn
 
 
-async def _end_if_nobody_runs(turn_id: UUID) -> None:
-    """Release the hold of a turn whose COMMIT was done, but the connection lost before that was told.
+def _nothing_was_asked(error: Exception) -> bool:
+    """Whether PostgreSQL cannot have stored anything before this error."""
+    if isinstance(error, NoAnswer):
+        return error.work is None
+    return isinstance(error.__cause__, (PoolTimeout, Away))
+
+
+async def _end_if_nobody_runs(turn_id: UUID, going_on: asyncio.Future[turns.Opened] | None = None) -> None:
+    """Release the hold of a turn whose COMMIT was done, but the connection lost before that was told; or told so late
+    that whoever asked was refused: `going_on` is the opening then.
 
     Nothing has been sent of it. While the database is away it is tried again for some seconds; then it is the sweep's.
     """
+    if going_on is not None:
+        await asyncio.wait([going_on])
     pause = 0.5
     for _ in range(RESCUE_ATTEMPTS):
         try:
@@ -132,9 +150,9 @@ async def _run(here: live.LiveTurn, *, turn: Turn, request: turns.Request) -> No
         outcome = await turns.generate(here, request, provider(), functools.partial(_keep_cut, turn))
         ending = await _close(turn, here, outcome)
     except Exception:
-        # Our own mistake: readers are told, and the sweep releases the hold.
+        # Our own mistake: nobody is charged for it, and the conversation goes on.
         log.exception("turn broke", turn=str(turn.pk))
-        ending = turns.lost_ending()
+        ending = await _give_up(here)
     here.end(ending)
     await upkeep.finish(here)
     await _tell_pages(turn, "ended")
@@ -152,6 +170,16 @@ async def _close(turn: Turn, here: live.LiveTurn, outcome: turns.Outcome) -> End
     # The hold stays until the database is back and the sweep releases it; nothing was or will be charged.
     log.error("turn left to the sweep", turn=str(here.id))
     return turns.lost_ending()
+
+
+async def _give_up(here: live.LiveTurn) -> Ending:
+    """End a turn that could not be closed as it should; what cannot be ended even so is the sweep's."""
+    try:
+        ended = await in_db(turns.interrupt, here.id, thinking=here.thinking.whole(), text=here.text.whole())
+    except Exception:
+        log.exception("turn left to the sweep", turn=str(here.id))
+        ended = None
+    return ended or turns.lost_ending()
 
 
 async def _keep_cut(turn: Turn, less: History) -> None:

@@ -22,6 +22,9 @@ takes no more just now.
 
 WORDS = (Text, Thinking)
 
+# Line ends to Unicode, and so to clients that split what they read with str.splitlines. All others JSON escapes anyway.
+LINE_ENDS = {end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+
 
 def encode(event_id: object, event: Event) -> bytes:
     """One event as the WHATWG wire format wants it: `data` is a single line of JSON, so it needs no splitting."""
@@ -31,6 +34,9 @@ def encode(event_id: object, event: Event) -> bytes:
     else:
         data = {"type": event.type, **asdict(event)}
         line = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
+    if not line.isascii():
+        for end, escaped in LINE_ENDS.items():
+            line = line.replace(end, escaped)
     return f"id: {event_id}\nevent: {event.type}\ndata: {line}\n\n".encode()
 
 

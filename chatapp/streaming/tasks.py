@@ -94,6 +94,7 @@ def sweep() -> None:
         thinking, text = journal.rescue(turn_id)
         ending = turns.interrupt(turn_id, thinking=thinking, text=text, heartbeat=heartbeat)
         if ending is None:
+            journal.give_back(turn_id)
             continue
         log.warning("turn swept", turn=str(turn_id), kept_characters=len(text))
         journal.tell_swept(turn_id)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import connection
 from django.db.utils import DatabaseError, InterfaceError
 
@@ -37,9 +38,14 @@ FLUSH_SECONDS_EACH = 0.00065
 LONGEST_FLUSH_SECONDS = 0.065
 # So many answers that grow between two writes are worth a rest.
 WORTH_A_REST = 8
-# Longer they do not wait for a Valkey that is slow: what was sent to it is on its way, whatever becomes of us.
-PATIENCE_SECONDS = 0.03
+# Longer they do not wait for a Valkey that is slow. What they are told then may be lost, should both of us die.
+PATIENCE_SECONDS = 0.25
+# After so long without a write, this process may have been paused, and taken for dead: then readers do wait for Valkey.
+PAUSED_SECONDS = 10
+# Between two looks who follows through other processes: they have been gone for no longer than that when it is seen.
 WATCH_SECONDS = 1
+# While Valkey is away, those who were seen last are believed to be there still, for so long.
+BELIEVED_SECONDS = 120
 # A stop that Valkey does not bring is looked for in the database so often.
 LOOK_SECONDS = 0.3
 # After Valkey went away, it is asked again so often.
@@ -56,6 +62,9 @@ _grown: set[live.LiveTurn] = set()
 _growth = asyncio.Event()
 # Whether the first words of an answer are among it, which wait for nothing.
 _first_words = asyncio.Event()
+# Those that nobody has read here for long enough.
+_unread: set[live.LiveTurn] = set()
+_end_of_patience = asyncio.Event()
 _ended: list[UUID] = []
 _end_of_one = asyncio.Event()
 # Whether readers wait for the journal. While it is away they have everything at once.
@@ -65,7 +74,7 @@ _well = False
 def keep_up(turn: live.LiveTurn) -> None:
     """See to it that this process's loops run, and care for `turn` too."""
     _written[turn] = journal.Written(turn)
-    turn.keeper = _note_growth
+    turn.keeper, turn.lookout = _note_growth, _note_end_of_patience
     loop = asyncio.get_running_loop()
     for work in (beat, write, watch, listen, record):
         running = _loops.get(work)
@@ -116,6 +125,7 @@ async def write() -> None:
     """Bring growth into the journal, and only then to readers: what they saw survives this process."""
     global _well
     _well = True
+    taken_at = time.monotonic()
     try:
         while True:
             await _growth.wait()
@@ -127,7 +137,7 @@ async def write() -> None:
             flushing = asyncio.ensure_future(journal.flush(turns))
             # By the clock: readers have waited so long, whether Valkey is late or we are.
             await asyncio.wait({flushing}, timeout=PATIENCE_SECONDS)
-            if not flushing.done():
+            if not flushing.done() and time.monotonic() - taken_at < PAUSED_SECONDS:
                 _well = False
                 _tell_all()
             try:
@@ -142,9 +152,12 @@ async def write() -> None:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 _well = True
+                taken_at = time.monotonic()
                 for written in turns:
                     if written.intact:
                         written.live.tell(written.cursor)
+                    elif written.swept:
+                        written.live.is_swept()
                     else:
                         _note_growth(written.live)
                 pace = _pace(len(live.here))
@@ -173,21 +186,34 @@ async def _until(moment: float, *, rest: bool) -> None:
 
 
 async def watch() -> None:
-    """Learn which of the turns that nobody reads here are followed through other processes."""
+    """Learn which of the turns that nobody reads here are followed through other processes, and leave those that have
+    not been followed for long enough.
+    """
+    clock = asyncio.get_running_loop().time
+    followed, heard_at = set[UUID](), clock()
     while True:
-        await asyncio.sleep(WATCH_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_SECONDS):
+                await _end_of_patience.wait()
+        _end_of_patience.clear()
+        over = list(_unread)
+        _unread.clear()
         unread = [turn for turn in live.here.values() if not turn.readers]
         if not unread:
             continue
         try:
             followed = set(await journal.followed([turn.id for turn in unread]))
+            heard_at = clock()
         except journal.AWAY as error:
             log.warning("followers not known", error=type(error).__name__)
-            # They cannot be heard of now: who was there is believed to be there still.
-            followed = {turn.id for turn in unread if turn.is_watched}
+            if clock() - heard_at > BELIEVED_SECONDS:
+                followed = set()
         for turn in unread:
             if turn.id in followed:
-                turn.is_seen_elsewhere()
+                # They may leave right after this look, and come back as late as anybody.
+                turn.is_seen_elsewhere(WATCH_SECONDS + settings.TURN_RECONNECT_SECONDS)
+        for turn in over:
+            turn.leave_unless_watched()
 
 
 async def record() -> None:
@@ -213,7 +239,8 @@ async def listen() -> None:
     own = journal.writer_channel(live.PROCESS)
     async with notices.of(STOPS, heard), notices.of(own, lambda _nothing: None):
         while True:
-            if live.here and (missed or notices.deaf):
+            # That it cannot be heard is known only after a while; that it is late, at once.
+            if live.here and (missed or notices.deaf or not _well):
                 missed = False
                 try:
                     _stop(await at_once_in_db(_asked_to_stop, _running()))
@@ -229,6 +256,11 @@ def _note_growth(turn: live.LiveTurn) -> None:
     _growth.set()
     if (written := _written.get(turn)) is not None and written.cursor == NOTHING:
         _first_words.set()
+
+
+def _note_end_of_patience(turn: live.LiveTurn) -> None:
+    _unread.add(turn)
+    _end_of_patience.set()
 
 
 async def _have_recorded() -> None:

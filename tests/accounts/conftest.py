@@ -6,19 +6,12 @@ from ipaddress import IPv4Address
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from accounts.models import User
 
 PASSWORD = "Tallship-Marrow-9"
 
 NewVisitor = Callable[..., Client]
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings: Settings) -> None:
-    """A real hash takes half a second, which these tests do dozens of times."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

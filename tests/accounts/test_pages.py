@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.template.loader import render_to_string
 from django.test import Client
 from pytest_django import Settings
@@ -68,6 +69,28 @@ def test_a_passkey_can_be_added(alices: Client) -> None:
     html = read(alices.get("/accounts/2fa/webauthn/add/"))
     assert 'id="passkey-options"' in html
     assert re.search(r'<input type="checkbox" name="passwordless"[^>]* checked', html)
+
+
+def test_a_passkey_is_added_at_a_name(alices: Client, settings: Settings) -> None:
+    alices.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    page = "/accounts/2fa/webauthn/add/"
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.DEBUG = True
+    html = read(alices.get(page, headers={"host": "127.0.0.1:8000"}))
+    assert f'<a href="http://localhost:8000{page}">' in html
+    assert "add-passkey" not in html
+    assert "localhost" not in read(alices.get(page, headers={"host": "192.0.2.7:8000"})), "another machine"
+    settings.DEBUG = False
+    for host in ("127.0.0.1:8000", "[::1]"):
+        html = read(alices.get(page, headers={"host": host}))
+        assert "Open it by its name" in html
+        assert "localhost" not in html
+
+
+def test_who_has_to_verify_their_address_first_is_led_there(alices: Client, alice: User) -> None:
+    EmailAddress.objects.filter(user=alice).update(verified=False)
+    html = read(alices.get("/accounts/2fa/webauthn/add/", follow=True))
+    assert '<a href="/accounts/email/">Verify your e-mail address</a> first' in html
 
 
 def test_the_front_page_tells_todays_prices(visitor: Client) -> None:

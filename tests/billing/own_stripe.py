@@ -60,7 +60,8 @@ def serving_endpoint() -> Iterator[Endpoint]:
             """Nothing to say."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever).start()
+        # By itself it would look only twice a second whether it is to stop.
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         endpoint.url = f"http://127.0.0.1:{server.server_port}/"
         yield endpoint
         server.shutdown()

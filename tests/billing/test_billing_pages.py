@@ -421,4 +421,5 @@ def test_the_balance_moves_while_the_page_is_open(alice: User, page_of: Callable
 
 def fits(page: Page) -> None:
     """Nothing makes the page scroll sideways."""
+    page.wait_for_load_state()  # its style sheets are there
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -19,7 +19,7 @@ from chatapp.local.demo_stripe.deliveries import sign
 from chatapp.local.demo_stripe.params import decode
 from chatapp.local.process import CLONE
 from tests.billing.own_stripe import SECRET, Endpoint, Own, order
-from tests.servers import wait_until
+from tests.servers import answers, wait_until
 
 
 class Process(Own):
@@ -39,13 +39,7 @@ class Process(Own):
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=CLONE)
-        wait_until(self.answers, "the demo Stripe answers")
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.demo.url}/healthz").is_success
-        except httpx.TransportError:
-            return False
+        wait_until(lambda: answers(f"{self.demo.url}/healthz"), "the demo Stripe answers")
 
     def end(self, number: signal.Signals) -> int:
         assert self.process is not None

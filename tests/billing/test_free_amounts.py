@@ -109,9 +109,12 @@ def test_one_button_buys_one_amount(alice: User, sign_in: SignIn, demo_stripe: D
 def test_a_promotion_code_takes_from_the_price_and_not_from_the_credits(
     alice: User, sign_in: SignIn, demo_stripe: DemoStripe
 ) -> None:
-    url = sign_in(alice).post(CHECKOUT, data={"amount": "20"}).headers["location"]
-    demo_stripe.pay(url, code="HALF")
+    browser = sign_in(alice)
+    url = browser.post(CHECKOUT, data={"amount": "20"}).headers["location"]
+    way_back = demo_stripe.pay(url, code="HALF")
     demo_stripe.idle()
+    assert way_back
+    assert "You paid $10 instead of $20 and have" in browser.get(way_back).text
     order = alice.orders.get()
     assert (order.state, order.amount_cents, order.paid_cents) == ("paid", 2000, 1000)
     assert bought(alice) == 2_000_000_000
@@ -122,8 +125,10 @@ def test_a_code_for_the_whole_price_is_credited(
 ) -> None:
     browser = sign_in(alice)
     url = browser.post(CHECKOUT, data={"amount": "20"}).headers["location"]
-    demo_stripe.pay(url, code="FREE")
+    way_back = demo_stripe.pay(url, code="FREE")
     demo_stripe.idle()
+    assert way_back
+    assert "You paid $0 instead of $20 and have" in browser.get(way_back).text
     order = alice.orders.get()
     assert (order.state, order.amount_cents, order.paid_cents) == ("paid", 2000, 0)
     assert bought(alice) == 2_000_000_000

@@ -1,5 +1,7 @@
 """From a payment to credits: webhook and return page, in any order, any number of times, credit once."""
 
+import html
+import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
@@ -181,7 +183,12 @@ def test_a_bank_payment_credits_when_the_bank_has_paid(
     demo_stripe.idle()
     assert outcome(demo_stripe, COMPLETED) == "handled"
     assert (bought(alice), checkout.order.state, checkout.order.paid_at) == (0, Order.State.PENDING, None)
-    assert "500 credits are on their way" in checkout.come_back().text
+    waiting = checkout.come_back()
+    assert "500 credits are on their way" in waiting.text
+    again = next_look(waiting)
+    assert again == f"/billing/return/?session_id={checkout.session}&looked=1"
+    assert next_look(checkout.browser.get(again)).endswith("&looked=2")
+    assert next_look(checkout.browser.get(again.replace("=1", "=36"))) == "", "not for ever"
     assert "Waiting for your bank" in checkout.browser.get("/billing/").text
     assert bought(alice) == 0
 
@@ -189,7 +196,9 @@ def test_a_bank_payment_credits_when_the_bank_has_paid(
     demo_stripe.idle()
 
     assert (bought(alice), checkout.order.state) == (STARTER, Order.State.PAID)
-    assert "500 credits added" in checkout.come_back().text
+    arrived = checkout.browser.get(again)
+    assert "500 credits added" in arrived.text
+    assert next_look(arrived) == ""
     assert "Waiting for your bank" not in checkout.browser.get("/billing/").text
 
 
@@ -440,7 +449,9 @@ def test_the_return_page_says_when_stripe_is_away(
     assert "If you have paid, the 500 credits arrive by themselves" in answer.text
     assert bought(alice) == 0
 
-    assert "500 credits added" in checkout.come_back().text
+    after = checkout.come_back().text
+    assert "500 credits added" in after
+    assert "You paid $5 and have" in after
     assert bought(alice) == STARTER
 
 
@@ -498,6 +509,12 @@ def test_a_session_that_does_not_exist_is_not_found(
     alice: User, go_to_checkout: GoToCheckout, session: str
 ) -> None:
     assert visit(go_to_checkout(alice), session).status_code == 404
+
+
+def next_look(page: httpx.Response) -> str:
+    """What the browser asks for by itself after a few seconds, if anything."""
+    found = re.search(r'<meta http-equiv="refresh" content="5;url=([^"]+)">', page.text)
+    return html.unescape(found[1]) if found else ""
 
 
 def visit(checkout: Checkout, session: str) -> httpx.Response:

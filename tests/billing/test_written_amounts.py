@@ -8,7 +8,15 @@ from django.db import transaction
 
 from accounts.models import User
 from billing import ledger
-from billing.templatetags.credits import BAR_WIDTH, credits, decimal_credits, for_tokens, money, wallet_bar
+from billing.templatetags.credits import (
+    BAR_WIDTH,
+    credits,
+    decimal_credits,
+    difference,
+    for_tokens,
+    money,
+    wallet_bar,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +35,20 @@ from billing.templatetags.credits import BAR_WIDTH, credits, decimal_credits, fo
 )
 def test_credits_are_as_exact_as_matters(microcredits: int, rounding: str, written: str) -> None:
     assert credits(microcredits, rounding) == written
+
+
+@pytest.mark.parametrize(
+    ("revenue", "cost", "written"),
+    [
+        (92_543_800, 92_665_600, ("92.54", "92.66", "−0.12")),
+        (92_549_999, 12_340_000, ("92.54", "12.34", "80.20")),
+        (0, 0, ("0.00", "0.00", "0.00")),
+    ],
+)
+def test_a_difference_is_that_of_what_stands_beside_it(
+    revenue: int, cost: int, written: tuple[str, str, str]
+) -> None:
+    assert (credits(revenue), credits(cost), difference(revenue, cost)) == written
 
 
 def test_credits_of_the_price_list_have_no_idle_zeros() -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.http import HttpResponse
 
 from accounts.models import User
@@ -46,6 +47,7 @@ def test_the_page_begins_with_what_the_api_would_say(committed_db: None, alice: 
         "messages": api.get(f"conversations/{chat.pk}/messages"),
         "conversations": api.get("conversations"),
         "balance": me["balance"],
+        "patience_seconds": settings.TURN_RECONNECT_SECONDS,
         "urls": {
             "chat": "/chat/",
             "billing": "/billing/",

@@ -20,8 +20,8 @@ from accounts.models import ApiKey, User
 from billing import ledger
 from billing.models import Pack, Plan
 from chatapp.local.demo_stripe.client import DemoStripe
-from tests.conftest import PLAIN, signed_in
-from tests.servers import wait_until
+from tests.conftest import signed_in
+from tests.servers import PLAIN, wait_until
 
 TURNS = "/api/v1/turns"
 # Longer than any part of the system is away.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { figure, formatCredits, parseDecimal, toAmount, toMicrocredits } from "#lib/credits.js";
+import { figure, formatCredits, formatTaken, parseDecimal, toAmount, toMicrocredits } from "#lib/credits.js";
 
 test("amounts of the API become whole microcredits and back, exactly", () => {
   for (const amount of ["0.000000", "0.000001", "12.340000", "9007199254740993.000001", "-0.500000"]) {
@@ -41,6 +41,21 @@ test("a limit is never understated, and a balance never overstated", () => {
   assert.equal(formatCredits(99_999n, "up"), "0.10");
   assert.equal(formatCredits(-1n, "down"), "−0.000001");
   assert.equal(formatCredits(-1_200_001n, "down"), "−1.21");
+});
+
+test("what was taken is what is between the balances that are shown", () => {
+  /** @type {[bigint, bigint, string, string][]} */
+  const told = [
+    [100_000_000n, 418_200n, "99.58", "0.42"],
+    [99_581_800n, 418_200n, "99.16", "0.42"],
+    [99_169_000n, 411_000n, "98.75", "0.41"],
+    [-1_000_000n, 500_001n, "−1.51", "0.51"],
+    [50_000_000n, 3_120n, "49.99", "0.0032"],
+  ];
+  for (const [before, taken, after, words] of told) {
+    assert.equal(formatCredits(before - taken, "down"), after);
+    assert.equal(formatTaken(taken, before - taken), words);
+  }
 });
 
 test("a price has the digits that the statement has, and none that is rounded", () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { Disconnected } from "#lib/follow.js";
 import { LiveTurn } from "#chat/live-turn.js";
 
 const MODELS = [{ id: "sonnet", name: "Sonnet", fallback: { id: "gpt", name: "GPT" } }];
@@ -24,6 +25,16 @@ test("the time to the first word is the one that a reload shows", () => {
   live.take({ type: "error", code: "provider_cut", message: "It broke off.", first_token_ms: 412 });
   assert.equal(live.toTurn(MODELS).first_token_ms, 412);
   assert.equal(ended({ first_token_ms: 95 }).first_token_ms, 95);
+});
+
+test("what waits for its end is told of it, however it ends", () => {
+  const [done, lost] = [new LiveTurn("t", "c", "sonnet", true), new LiveTurn("u", "c", "sonnet", true)];
+  done.take({ type: "text", text: "Hel" });
+  assert.equal(done.finished.aborted, false);
+  done.take({ type: "error", code: "provider_cut", message: "It broke off." });
+  lost.take({ type: "start", conversation: "c", model: "sonnet" });
+  lost.refuse(new Disconnected());
+  assert.deepEqual([done.finished.aborted, lost.finished.aborted], [true, true]);
 });
 
 test("an answer that was left alone is not called stopped", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { explainRefusal, explainTurn } from "#lib/troubles.js";
+import { explainRefusal, explainTurn, offlineWords } from "#lib/troubles.js";
 
 /**
  * @param {Partial<import("#lib/shapes.js").Turn>} outcome
@@ -45,17 +45,24 @@ test("a refusal nobody has heard of shows the server's sentence, or something at
   assert.ok(explainRefusal({ code: "new" }).text);
 });
 
+test("a message that is too long is told the limit and what to do", () => {
+  const message = "A message may have 400,000 characters; this has 400,001.";
+  assert.equal(explainRefusal({ code: "too_large", message }).text, `${message} Shorten it, or send it in parts.`);
+  assert.equal(explainRefusal({ code: "too_large" }).text, "Shorten it, or send it in parts.");
+});
+
 test("out of credits tells what is there and what is needed, neither of them too kindly", () => {
   const { text, remedy } = explainRefusal({ code: "insufficient_credits", available: "0.439999", needed: "1.190001" });
   assert.match(text, /at least 1\.20 credits; you have 0\.43\./);
   assert.equal(remedy, "top_up");
 });
 
-test("every failure is put in words of its own, and says that it cost nothing", () => {
+test("every failure is put in words of its own, whoever was asked, and says that it cost nothing", () => {
   const titles = FAILURES.split(" ").map((code) => {
     const explained = explainTurn(turn({ state: "failed", error: { code, message: "m", retryable: true } }));
     assert.ok(explained, code);
     if (code !== "connection_lost") assert.match(explained.text, /not charged/, code);
+    assert.doesNotMatch(explained.title + explained.text, /Claude/, code);
     return explained.title;
   });
   assert.equal(new Set(titles).size, titles.length);
@@ -86,4 +93,10 @@ test("an answer cut short says by what", () => {
   assert.equal(short?.remedy, "top_up");
   assert.match(explainTurn(turn({ stop_reason: "max_tokens" }))?.title ?? "", /longest/);
   assert.equal(explainTurn(turn({ stop_reason: "model_context_window_exceeded" }))?.remedy, null);
+});
+
+test("who is offline is told how long an answer waits for them", () => {
+  assert.match(offlineWords(10), /is being written goes on if you are back within 10 seconds\.$/);
+  assert.match(offlineWords(1), /within 1 second\.$/);
+  assert.match(offlineWords(0), /is being written ends now\.$/);
 });

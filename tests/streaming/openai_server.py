@@ -4,14 +4,17 @@ import asyncio
 import json
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aiohttp import web
 
 
 @dataclass
 class Reply:
-    """How the next request is answered: with these pieces, after which the connection may be cut."""
+    """How the next request is answered: with these pieces, after which the connection may be cut.
+
+    Its end, and then its count, may be followed by the marker of the end, by a cut, or by nothing.
+    """
 
     pieces: tuple[str, ...] = ("Hel", "lo")
     status: int = 200
@@ -28,6 +31,7 @@ class Reply:
     )
     cut: bool = False
     garbage: bool = False
+    then: Literal["[DONE]", "a cut", "nothing"] = "[DONE]"
 
 
 class DemoOpenAI:
@@ -61,7 +65,7 @@ class DemoOpenAI:
     async def _listen(self) -> None:
         application = web.Application()
         application.router.add_post("/v1/chat/completions", self._answer)
-        self._runner = web.AppRunner(application)
+        self._runner = web.AppRunner(application, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -84,14 +88,21 @@ class DemoOpenAI:
         if reply.error is not None:
             await self._send(response, {"error": reply.error})
         if reply.cut:
-            assert request.transport is not None
-            request.transport.abort()
-            return response
+            return self._cut(request, response)
         if reply.finish_reason:
             await self._send(response, self._chunk({}, finish_reason=reply.finish_reason))
         if reply.usage is not None:
             await self._send(response, {**self._chunk({}), "choices": [], "usage": reply.usage})
+        if reply.then == "a cut":
+            return self._cut(request, response)
+        if reply.then == "nothing":
+            await asyncio.Event().wait()  # until the client leaves
         await response.write(b"data: [DONE]\n\n")
+        return response
+
+    def _cut(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
         return response
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -14,8 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from chatapp import resting
+from chatapp.resting import Doors
 from chatapp.streaming.providers import connections
-from chatapp.streaming.providers.connections import Take, Transport
+from chatapp.streaming.providers.connections import Enough, Take, Transport
 from chatapp.streaming.providers.wire import is_behind_a_proxy
 
 HEAD = b"HTTP/1.1 200 OK\r\nrequest-id: r1\r\n"
@@ -53,24 +56,34 @@ class Server:
 
 
 @asynccontextmanager
+async def listening(
+    serve: Say, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """The address of a server, which is closed whatever happens: uvloop would wait for it."""
+    listener = await asyncio.start_server(serve, host, 0, ssl=tls)
+    try:
+        yield f"{'https' if tls else 'http'}://{host}:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
 async def asking(
     server: Server, read: float = 5
 ) -> AsyncIterator[Callable[..., Awaitable[tuple[int, bytes]]]]:
     """A function that asks `server`, and hands what it answers over to a list, or to what it is given."""
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1?x=1"
 
     async def ask(take: Take | None = None) -> tuple[int, bytes]:
-        async with client.stream("POST", url, content=b"question") as response:
+        async with client.stream("POST", f"{url}/v1?x=1", content=b"question") as response:
             taken: list[bytes] = []
             await response.extensions["body"].hand_over(take or taken.append)
             return response.status_code, b"".join(taken)
 
-    async with httpx2.AsyncClient(
-        transport=Transport(kept=2), timeout=httpx2.Timeout(5, read=read)
-    ) as client:
+    async with (
+        listening(server.serve) as url,
+        httpx2.AsyncClient(transport=Transport(kept=2), timeout=httpx2.Timeout(5, read=read)) as client,
+    ):
         yield ask
-    listener.close()
 
 
 def chunk(piece: bytes) -> bytes:
@@ -228,6 +241,52 @@ async def test_an_error_of_whoever_takes_ends_the_call_and_comes_out_of_it() -> 
     assert len(taken) == 1
 
 
+def satisfied(_piece: bytes) -> None:
+    raise Enough
+
+
+async def test_who_has_enough_waits_for_no_end_and_a_connection_that_comes_to_it_serves_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = asyncio.Event()
+
+    async def end_late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"all of it"))
+        await left.wait()
+        writer.write(chunk(b"and more") + LAST)
+
+    server = Server(end_late, CHUNKED + chunk(b"ok") + LAST, CHUNKED + chunk(b"ok") + LAST)
+    transport = Transport(kept=2)
+    is_free = asyncio.Event()
+
+    def take_back(connection: connections.Connection) -> None:
+        Transport.take_back(transport, connection)
+        is_free.set()
+
+    monkeypatch.setattr(transport, "take_back", take_back)
+    async with listening(server.serve) as url, httpx2.AsyncClient(transport=transport) as client:
+        for _ in range(3):
+            is_free.clear()
+            async with client.stream("POST", url, content=b"question") as response:
+                await response.extensions["body"].hand_over(satisfied)
+            left.set()
+            await is_free.wait()
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("script", [and_close, and_nothing_more])
+async def test_who_has_enough_does_not_care_how_it_breaks(
+    script: Callable[[bytes], Say], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LATE_END_SECONDS", 0.01)
+    server = Server(script(CHUNKED + chunk(b"all of it")), CHUNKED + chunk(b"ok") + LAST)
+    async with asking(server) as ask:
+        assert await ask(satisfied) == (200, b"")
+        await server.client_left.wait()
+        assert await ask() == (200, b"ok")
+    assert server.connections == 2
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A key and its own certificate for localhost, which nobody has signed."""
@@ -254,16 +313,13 @@ async def test_it_speaks_tls_and_only_to_whom_it_can_trust(
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     server = Server(CHUNKED + chunk(b"hello world") + LAST)
-    listener = await asyncio.start_server(server.serve, "localhost", 0, ssl=tls)
-    url = f"https://localhost:{listener.sockets[0].getsockname()[1]}/"
-
-    async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
-        with pytest.raises(httpx2.ConnectError):
-            await client.post(url, content=b"question")
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
-        assert (await client.post(url, content=b"question")).content == b"hello world"
-    listener.close()
+    async with listening(server.serve, "localhost", tls) as url:
+        async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
+            with pytest.raises(httpx2.ConnectError):
+                await client.post(url, content=b"question")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
+            assert (await client.post(url, content=b"question")).content == b"hello world"
 
 
 async def test_nobody_listens_is_an_error_that_says_so() -> None:
@@ -280,8 +336,6 @@ async def test_a_body_that_nobody_takes_is_not_read_into_memory() -> None:
             await writer.drain()
         writer.write(LAST)
 
-    listener = await asyncio.start_server(Server(flood).serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
     taken = 0
 
     def take(piece: bytes) -> None:
@@ -289,6 +343,7 @@ async def test_a_body_that_nobody_takes_is_not_read_into_memory() -> None:
         taken += len(piece)
 
     async with (
+        listening(Server(flood).serve) as url,
         httpx2.AsyncClient(transport=Transport(kept=2)) as client,
         client.stream("POST", url, content=b"question") as response,
     ):
@@ -297,17 +352,31 @@ async def test_a_body_that_nobody_takes_is_not_read_into_memory() -> None:
             await asyncio.sleep(0)
         assert body._size < 1_000_000
         await body.hand_over(take)
-    listener.close()
     assert taken == 16_000_000
 
 
 async def test_whoever_iterates_has_it_whole() -> None:
     server = Server(CHUNKED + chunk(b"hello") + chunk(b" world") + LAST)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    async with httpx2.AsyncClient(transport=Transport(kept=2)) as client:
-        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+    async with (
+        listening(server.serve) as url,
+        httpx2.AsyncClient(transport=Transport(kept=2)) as client,
+    ):
         assert (await client.post(url, content=b"question")).content == b"hello world"
-    listener.close()
+
+
+@pytest.mark.parametrize("script", [and_close, and_nothing_more])
+async def test_an_error_is_told_though_its_body_has_no_end(
+    script: Callable[[bytes], Say], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "ERROR_BODY_SECONDS", 0.05)
+    server = Server(script(b"HTTP/1.1 429 Too Many\r\nretry-after: 7\r\ncontent-length: 99\r\n\r\n{"))
+    async with (
+        listening(server.serve) as url,
+        httpx2.AsyncClient(transport=Transport(kept=2), timeout=5) as client,
+    ):
+        answer = await client.post(url, content=b"question")
+        assert (answer.status_code, answer.headers["retry-after"], answer.content) == (429, "7", b"{")
+        await server.client_left.wait()
 
 
 async def test_who_closes_just_when_they_are_asked_again_is_asked_on_another_connection() -> None:
@@ -332,21 +401,16 @@ async def test_a_connection_with_a_request_half_sent_is_not_used_again() -> None
         await looked.wait()
         writer.close()
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
     transport = Transport(kept=2)
-    async with httpx2.AsyncClient(transport=transport) as client:
+    async with listening(serve) as url, httpx2.AsyncClient(transport=transport) as client:
         answer = await client.post(url, content=b"x" * 30_000_000)
         assert (answer.status_code, answer.content) == (400, b"no")
         assert not any(transport._idle.values())
         looked.set()
-    listener.close()
 
 
 async def test_another_address_is_tried_when_the_first_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(HEAD + b"content-length: 2\r\n\r\nok")
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
 
     async def two_addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
         stream = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
@@ -354,9 +418,12 @@ async def test_another_address_is_tried_when_the_first_is_silent(monkeypatch: py
         return [(*stream, ("192.0.2.1", port)), (*stream, ("127.0.0.1", port))]
 
     monkeypatch.setattr(connections, "addresses_of", two_addresses)
-    async with httpx2.AsyncClient(transport=Transport(kept=2), timeout=5) as client:
+    async with (
+        listening(server.serve) as url,
+        httpx2.AsyncClient(transport=Transport(kept=2), timeout=5) as client,
+    ):
+        port = urlsplit(url).port
         assert (await client.post(f"http://claude.test:{port}/", content=b"question")).content == b"ok"
-    listener.close()
 
 
 @pytest.mark.parametrize(
@@ -378,3 +445,33 @@ def test_a_proxy_of_the_environment_counts(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert is_behind_a_proxy("https://api.anthropic.com") == behind
+
+
+async def test_what_is_waited_for_ends_a_rest_of_the_loop_until_it_has_come() -> None:
+    taken: asyncio.Queue[bytes] = asyncio.Queue()
+    ended: list[bool] = []
+
+    async def say(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for piece in (b"hello", b"a word", b"another"):
+            writer.write(chunk(piece))  # it has arrived when this returns, and nobody has looked
+            ended.append(not resting.rest(0.001))
+            await taken.get()
+        writer.write(LAST)
+
+    def take(piece: bytes) -> bool:
+        taken.put_nowait(piece)
+        return piece == b"a word"
+
+    doors = Doors()
+    resting.allow(doors)
+    try:
+        async with asking(Server(say, say)) as ask:
+            for _ in range(2):  # the second on the same connection
+                await ask(take)
+                assert ended == [True, True, False]
+                ended.clear()
+                assert not doors._knocks.get_map()
+    finally:
+        resting.allow(None)
+        doors.close()

@@ -1,15 +1,19 @@
 """A web process is told to end while it answers: a deploy hands its readers over and finishes its turns, or ends them
 without a charge."""
 
+import asyncio
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
+from django.db import connection, transaction
 
 from accounts.models import ApiKey, User
 from billing import ledger
 from chatapp.conversations.models import Message, Turn
+from chatapp.streaming import running
 from tests.conftest import SignIn
 from tests.proxy import Proxy
 from tests.stack import Stack, Web, run_node
@@ -143,3 +147,37 @@ def test_a_process_without_answers_ends_at_once(stack: Stack, alice: User, sign_
     assert Message.objects.filter(conversation=events[0]["conversation"]).count() == 2
     web.program.ask_to_stop()
     stack.wait_until(lambda: not web.program.running, "the process has ended")
+
+
+def test_a_process_ends_though_the_database_hangs(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    web = stack.start_web()
+    client = sign_in(alice, url=web.url)
+    with ThreadPoolExecutor() as threads, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE accounts_user IN ACCESS EXCLUSIVE MODE")
+        threads.submit(client.get, "/api/v1/me")
+        stack.wait_until(somebody_waits_for_a_lock, "a request hangs")
+        web.program.ask_to_stop()
+        stack.wait_until(lambda: not web.program.running, "the process has ended")
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone() is not None
+
+
+async def test_it_waits_a_while_for_a_turn_that_is_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, opens = (asyncio.get_running_loop().create_future() for _ in range(2))
+    monkeypatch.setattr(running, "_opening", {hangs, opens})
+    monkeypatch.setattr(running, "_ending", asyncio.Event())
+    ended = asyncio.create_task(running.drain(0, asyncio.Event()))
+    await asyncio.sleep(0)
+    opens.set_result(None)
+    await asyncio.sleep(0)
+    assert not ended.done()
+    monkeypatch.setattr(running, "OPENING_SECONDS", 0)
+    hangs.set_result(None)
+    await ended
+    monkeypatch.setattr(running, "_opening", {asyncio.get_running_loop().create_future()})
+    async with asyncio.timeout(30):
+        await running.drain(0, asyncio.Event())

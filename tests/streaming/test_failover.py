@@ -9,6 +9,7 @@ from accounts.models import User
 from billing import ledger, pricing
 from billing.credits import to_microcredits
 from billing.pricing import Usage
+from chatapp import failures
 from chatapp.conversations.models import Turn
 from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.providers.base import (
@@ -22,7 +23,7 @@ from chatapp.streaming.providers.base import (
     ProviderError,
     Said,
 )
-from chatapp.streaming.providers.breaker import FAILURES, REST_SECONDS, Breaker
+from chatapp.streaming.providers.breaker import FAILURES, LONGEST_REST_SECONDS, REST_SECONDS, Breaker
 from chatapp.streaming.providers.failover import Failover
 from tests.conftest import SignIn
 from tests.stack import Stack, Web
@@ -102,6 +103,10 @@ async def test_when_nobody_can_the_chosen_one_is_told_of() -> None:
     assert (caught.value.code, caught.value.retry_after) == ("rate_limited", 7)
 
 
+def test_a_failure_is_told_in_words_that_are_true_of_whoever_was_asked() -> None:
+    assert [code for code, failure in failures.FAILURES.items() if "Claude" in failure.message] == []
+
+
 async def test_who_keeps_failing_is_left_alone_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Scripted("anthropic", ProviderError("overloaded")), Scripted("openai", *GOOD)
     failover = Failover({"anthropic": first, "openai": second})
@@ -113,6 +118,31 @@ async def test_who_keeps_failing_is_left_alone_and_tried_again(monkeypatch: pyte
     clock[0] += REST_SECONDS
     first.script = GOOD
     assert (await told(failover))[0] == Asked("claude-sonnet-5-5", "anthropic")
+    assert (await told(failover))[0] == Asked("claude-sonnet-5-5", "anthropic")
+
+
+async def test_who_breaks_off_before_a_word_is_left_alone_in_the_end() -> None:
+    first, second = Scripted("anthropic", GOOD[0], ProviderError("provider_cut")), Scripted("openai", *GOOD)
+    failover = Failover({"anthropic": first, "openai": second})
+    for _ in range(FAILURES):
+        with pytest.raises(ProviderError, match="provider_cut"):
+            await told(failover)
+    assert second.asked == []
+    assert (await told(failover))[0] == Asked("gpt-5.4", "openai")
+
+
+async def test_who_refuses_a_request_for_what_it_says_is_there_again() -> None:
+    first, second = Scripted("anthropic", ProviderError("overloaded")), Scripted("openai", *GOOD)
+    failover = Failover({"anthropic": first, "openai": second})
+    clock = [0.0]
+    failover._breakers["anthropic"] = Breaker(lambda: clock[0])
+    for _ in range(FAILURES):
+        await told(failover)
+    clock[0] += REST_SECONDS
+    first.script = (ProviderError("provider_rejected"),)
+    with pytest.raises(ProviderError, match="provider_rejected"):
+        await told(failover)
+    first.script = GOOD
     assert (await told(failover))[0] == Asked("claude-sonnet-5-5", "anthropic")
 
 
@@ -141,13 +171,21 @@ def test_after_its_rest_one_tries_and_the_others_wait() -> None:
     assert [breaker.lets_through(), breaker.lets_through()] == [True, True]
 
 
-def test_a_provider_that_says_how_long_is_left_alone_so_long() -> None:
+@pytest.mark.parametrize(
+    ("asked", "left_alone"),
+    [(LONGEST_REST_SECONDS - 1, LONGEST_REST_SECONDS - 1), (86_400, LONGEST_REST_SECONDS)],
+)
+def test_a_provider_that_says_how_long_is_left_alone_so_long_within_reason(
+    asked: float, left_alone: float
+) -> None:
     clock = [0.0]
     breaker = Breaker(lambda: clock[0])
     for _ in range(FAILURES):
-        breaker.failed(retry_after=10 * REST_SECONDS)
-    clock[0] += 9 * REST_SECONDS
+        breaker.failed(retry_after=asked)
+    clock[0] += left_alone - 0.1
     assert not breaker.lets_through()
+    clock[0] += 0.1
+    assert breaker.lets_through()
 
 
 # --- The whole way ---------------------------------------------------------------------------------------

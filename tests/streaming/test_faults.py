@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -28,9 +29,9 @@ from billing.credits import as_string
 from billing.models import Hold, Transfer
 from billing.pricing import Usage
 from chatapp.conversations.models import Message, Turn
-from chatapp.db import in_db
+from chatapp.db import NoAnswer, in_db
 from chatapp.streaming import journal, limits, running, turns
-from chatapp.streaming.events import Ending
+from chatapp.streaming.events import Balance, Ending, Failed
 from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.tasks import DEAD_AFTER, LATE_AFTER, record_missing_usage, sweep
@@ -38,7 +39,7 @@ from tests.billing.books import unguarded
 from tests.billing.ledger_driver import Lost, cut
 from tests.conftest import SignIn
 from tests.stack import Stack
-from tests.streaming.reading import ask, ask_async, ask_until, follow, text_of
+from tests.streaming.reading import TURNS, ask, ask_async, ask_until, follow, text_of
 
 SLOW = "[[demo: tokens 4000]] [[demo: pace 100]] go on and on"
 
@@ -115,7 +116,13 @@ def test_who_has_no_heartbeat_for_long_is_dead_whatever_else_is_seen(stack: Stac
     sweep()
     assert Turn.objects.get(pk=turn.pk).state == "running"
     grow_old(turn.pk, DEAD_AFTER)
-    sweep_until_ended(stack, turn.pk)
+    with redis.Redis.from_url(settings.REDIS_URL) as client, client.pubsub() as follower:
+        follower.subscribe(journal.channel(turn.pk))
+        assert follower.get_message(timeout=20)["type"] == "subscribe"
+        sweep_until_ended(stack, turn.pk)
+        told = follower.get_message(timeout=20)
+    assert told is not None
+    assert told["data"] == journal.ENDED.encode()
     assert Turn.objects.get(pk=turn.pk).state == "interrupted"
 
 
@@ -162,6 +169,39 @@ async def answered(person: User) -> Ending:
     return await running._close(turn, LiveTurn(turns.started(turn)), outcome)
 
 
+async def test_an_answer_that_our_own_mistake_keeps_from_closing_ends_at_once_and_costs_nothing(
+    committed_db: None, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def generate(here: LiveTurn, *_: object) -> turns.Outcome:
+        here.say("Hel")
+        return turns.Outcome(finished=True)
+
+    def close(*_: object) -> Ending:
+        raise LookupError("our mistake")
+
+    async def finish(_here: LiveTurn) -> None:
+        """It was never kept up."""
+
+    monkeypatch.setattr(turns, "generate", generate)
+    monkeypatch.setattr(turns, "close", close)
+    monkeypatch.setattr(running.upkeep, "finish", finish)
+    opened = await in_db(turns.open, alice, turns.Ask(id=uuid4(), text="hello"))
+    assert opened.request is not None
+    here = LiveTurn(turns.started(opened.turn))
+    await running._run(here, turn=opened.turn, request=opened.request)
+
+    assert isinstance(here.ending, Failed)
+    assert (here.ending.code, here.ending.charged) == ("interrupted", as_string(0))
+    assert here.ending.balance == Balance(available=as_string(100_000_000), held=as_string(0))
+
+    def as_stored() -> tuple[str, str]:
+        turn = Turn.objects.select_related("assistant_message").get(pk=opened.turn.pk)
+        return turn.state, turn.assistant_message.text
+
+    assert await in_db(as_stored) == ("interrupted", "Hel")
+    assert await in_db(lambda: Hold.objects.get(pk=here.id).state) == "released"
+
+
 async def test_a_turn_whose_commit_was_done_and_not_told_keeps_no_hold(
     committed_db: None, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +213,26 @@ async def test_a_turn_whose_commit_was_done_and_not_told_keeps_no_hold(
     monkeypatch.setattr(turns, "open", open_and_be_cut)
     with pytest.raises(OperationalError):
         await running.open_and_start(alice, question, limits.ITSELF)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*running._rescuing)
+
+    assert await in_db(lambda: Turn.objects.get(pk=question.id).state) == "interrupted"
+    assert await in_db(lambda: Hold.objects.get(pk=question.id).state) == "released"
+
+
+async def test_a_turn_that_is_opened_when_nobody_waits_any_more_keeps_no_hold(
+    committed_db: None, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_late(*asked: Any) -> turns.Opened:
+        may_open.wait(20)
+        return open_turn(*asked)
+
+    open_turn, may_open, question = turns.open, Event(), turns.Ask(id=uuid4(), text="hello")
+    monkeypatch.setattr(turns, "open", open_late)
+    monkeypatch.setattr(running, "PATIENCE_SECONDS", 0.1)
+    with pytest.raises(NoAnswer):
+        await running.open_and_start(alice, question, limits.ITSELF)
+    may_open.set()
     async with asyncio.timeout(20):
         await asyncio.gather(*running._rescuing)
 
@@ -406,10 +466,16 @@ def test_postgresql_dying_in_mid_answer_loses_nothing(stack: Stack, alice: User,
 
 
 def test_a_database_that_is_away_is_answered_with_503(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    """And nobody waits for those before them to find it out once more."""
     client = sign_in(alice)
+
+    def post(_number: int) -> httpx.Response:
+        return client.post("/api/v1/turns", json={"text": "hello"}, timeout=10)
+
     stack.postgres.kill()
     try:
-        response = client.post("/api/v1/turns", json={"text": "hello"})
+        with ThreadPoolExecutor(60) as threads:
+            responses = list(threads.map(post, range(60)))
         ready = client.get("/readyz")
         alive = client.get("/healthz")
     finally:
@@ -417,11 +483,27 @@ def test_a_database_that_is_away_is_answered_with_503(stack: Stack, alice: User,
         connections.close_all()
     stack.wait_until(lambda: client.get("/readyz").is_success, "the web process has found it again")
 
-    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
-    assert response.headers["Retry-After"]
+    assert {(answer.status_code, answer.json()["code"]) for answer in responses} == {(503, "unavailable")}
+    assert all(answer.headers["Retry-After"] for answer in responses)
     assert (ready.status_code, ready.json()["database"]) == (503, False)
     assert alive.status_code == 200
     assert stack.claude.requests() == []
+
+
+def test_a_database_that_hangs_is_answered_with_503(stack: Stack, alice: User, sign_in: SignIn) -> None:
+    client, question = sign_in(alice), {"id": str(uuid4()), "text": "hello"}
+    with ThreadPoolExecutor() as threads, stack.paused(stack.postgres):
+        asking = threads.submit(client.post, "/api/v1/turns", json=question, timeout=20)
+        ready = client.get("/readyz", timeout=20)
+        response = asking.result()
+
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert response.headers["Retry-After"]
+    assert (ready.status_code, ready.json()["database"]) == (503, False)
+    stack.wait_until(lambda: client.get("/readyz").is_success, "the web process is heard again")
+    assert ledger.wallet_of(alice).held == 0
+    assert ask(client, **question)[-1]["status"] == "completed"
+    assert_books_balance()
 
 
 def test_a_killed_worker_does_its_work_after_all(stack: Stack, alice: User, sign_in: SignIn) -> None:
@@ -461,3 +543,23 @@ def test_a_wallet_is_whole_after_all_of_it(stack: Stack, alice: User, sign_in: S
     assert wallet.balance == 100_000_000 - turn.charged
     assert wallet.held == 0
     assert_books_balance()
+
+
+def test_an_ended_answer_that_the_database_cannot_give_is_a_503(
+    stack: Stack, alice: User, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    turn = ask(client, "hello")[0]["turn"]
+    with ThreadPoolExecutor() as threads:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE billing_account IN ACCESS EXCLUSIVE MODE")
+            asked = threads.submit(client.get, f"{TURNS}/{turn}/events")
+
+            def is_answered() -> bool:
+                # Others may wait as well, and before it does.
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+                return asked.done()
+
+            stack.wait_until(is_answered, "it is answered")
+        assert asked.result().status_code == 503
+        assert asked.result().json()["code"] == "unavailable"

@@ -1,18 +1,20 @@
 """A stream is a cursor over a growing text."""
 
 import asyncio
+import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import pytest
+from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.streaming.events import Balance, Cursor, Done, Sent, Started, Text, Thinking
+from chatapp.streaming.events import Balance, Cursor, Done, Ending, Failed, Sent, Started, Text, Thinking
 from chatapp.streaming.growing import JOINED_PIECES, GrowingText
 from chatapp.streaming.live import LiveTurn
-from chatapp.streaming.sse import encode
+from chatapp.streaming.sse import Direct, EventStream, encode
 
 DONE = Done("completed", "end_turn", {}, "0.000000", Balance("1.000000", "0.000000"), False, False, "claude")
 
@@ -108,6 +110,48 @@ async def test_readers_see_no_more_than_what_is_safe(live: LiveTurn) -> None:
     assert rest[-1].id == "4.32.end"
 
 
+INTERRUPTED = Failed("interrupted", "Ask again.", True, None, "0.000000", Balance("1.000000", "0.000000"))
+
+
+async def test_what_readers_know_stays_told_when_the_journal_is_begun_anew(live: LiveTurn) -> None:
+    live.keeper = lambda _: None
+    live.think("Hm")
+    live.say("Hello")
+    live.tell()
+    live.tell(Cursor())
+    events = live.follow(Cursor())
+    seen = [await anext(events), await anext(events)]
+    assert [one and one.event for one in seen] == [Thinking("Hm"), Text("Hello")]
+    await events.aclose()
+
+
+@pytest.mark.parametrize(
+    ("swept", "ending", "known"),
+    [
+        (True, INTERRUPTED, "Hello"),
+        (True, DONE, "Hello and goodbye"),
+        (False, INTERRUPTED, "Hello and goodbye"),
+    ],
+    ids=["the sweep came first", "we came first", "there was no sweep"],
+)
+async def test_readers_are_told_at_the_end_what_is_saved(
+    live: LiveTurn, swept: bool, ending: Ending, known: str
+) -> None:
+    """While we close a turn that was read to its end, a sweep may do so, with what readers had been told until then."""
+    live.keeper = lambda _: None
+    live.say("Hello")
+    live.tell()
+    live.say(" and goodbye")
+    if swept:
+        live.is_swept()
+    assert live.text.whole() == "Hello and goodbye"
+    live.end(ending)
+
+    sent = await read(live)
+    assert said(sent) == known
+    assert sent[-1].id == f"0.{len(known)}.end"
+
+
 async def test_a_turn_that_nobody_reads_is_left(live: LiveTurn, settings: pytest.FixtureRequest) -> None:
     settings.TURN_RECONNECT_SECONDS = 0.01  # type: ignore[attr-defined]
     closed = asyncio.Event()
@@ -179,7 +223,7 @@ def test_a_reader_loses_nothing_while_the_answer_is_being_stored() -> None:
     assert text.since(0) == "one two three"
 
 
-@given(st.text())
+@given(st.text() | st.text("a\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"))
 def test_an_event_is_one_line_of_data_whatever_it_says(text: str) -> None:
     try:
         text.encode()
@@ -189,8 +233,10 @@ def test_an_event_is_one_line_of_data_whatever_it_says(text: str) -> None:
 
     assert wire.startswith(b"id: 3.14\nevent: thinking\ndata: {")
     assert wire.endswith(b"}\n\n")
-    assert wire.count(b"\n") == 4
-    assert b"\r" not in wire
+    # Also for clients that take every line end of Unicode's for one.
+    lines = wire.decode().splitlines()
+    assert len(lines) == 4
+    assert json.loads(lines[2].removeprefix("data: ")) == {"type": "thinking", "text": text}
 
 
 @pytest.mark.parametrize("written", ["", "x", "1", "1.", ".1", "1.2.3", "-1.2", "1.2x", "١.٢", "1.2.endend"])
@@ -300,3 +346,13 @@ async def test_an_error_in_writing_to_one_reader_is_nobody_elses(live: LiveTurn)
     await asyncio.gather(broken.sending, whole.sending)
 
     assert [said([sent for sent in wire.sent if sent]) for wire in (broken, whole)] == ["Hello", "Hello"]
+
+
+async def test_silence_is_a_comment_on_the_wire() -> None:
+    async def follow(_direct: Direct | None) -> AsyncGenerator[Sent | None, None]:
+        yield None
+        yield Sent("0.1", Text("x"))
+
+    response = EventStream(RequestFactory().get("/"), follow)
+    pieces = [piece async for piece in response]
+    assert pieces == [b": keep-alive\n", b'id: 0.1\nevent: text\ndata: {"type":"text","text":"x"}\n\n']

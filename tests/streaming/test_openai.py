@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from billing.pricing import Usage
+from chatapp.streaming.providers import openai as module
 from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said
 from chatapp.streaming.providers.openai import OpenAI
 from tests.streaming.openai_server import DemoOpenAI, Reply
@@ -77,6 +78,18 @@ async def test_what_it_does_not_count_is_not_called_counted(demo: DemoOpenAI, op
     assert isinstance(last, Finished)
     assert not last.counted
     assert last.usage.input_tokens > 0
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("then", ["a cut", "nothing"])
+async def test_once_it_has_ended_an_answer_is_complete_whatever_comes_then(
+    demo: DemoOpenAI, openai: OpenAI, then: Any, counted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATE_COUNT_SECONDS", 0.05)
+    demo.reply = replace(Reply(then=then), **({} if counted else {"usage": None}))
+    last = (await answer(openai))[-1]
+    assert isinstance(last, Finished)
+    assert (last.stop_reason, last.counted) == ("end_turn", counted)
 
 
 @pytest.mark.parametrize(

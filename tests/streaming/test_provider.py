@@ -1,18 +1,25 @@
 """Claude through the real SDK over HTTP: what arrives, and what each fault is called."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from billing.pricing import Usage
 from chatapp.local.demo_claude.client import DemoClaude
-from chatapp.streaming.providers import anthropic
+from chatapp.streaming.providers import anthropic, openai
 from chatapp.streaming.providers.anthropic import Claude
 from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
 from chatapp.streaming.providers.event_bytes import LONGEST_EVENT_BYTES, EventBytes
+from chatapp.streaming.providers.wire import retry_after
 
 PROMPT = Prompt("claude-sonnet-5-5", "Be brief.", (("user", "hello"),), 4096, False, "someone")
 THINKING = Prompt("claude-opus-5-5", "Be brief.", (("user", "hello"),), 4096, True, "someone")
@@ -100,6 +107,31 @@ async def test_text_arrives_byte_for_byte(demo: DemoClaude, claude: Claude, piec
     assert said(await answer(claude)) == "".join(pieces)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ((r"a\ud83d", "", r"\ude00b"), "a😀b"),
+        ((r"\ud83d", r"\ude00\ud83d", r"\ude01"), "😀😁"),
+        ((r"a\ud83d", "é", r"\ude00b"), "aéb"),
+        ((r"a\ud83d", r"\ud83d\ude00"), "a😀"),
+        ((r"\ude00a\ud83d",), "a"),
+    ],
+)
+@pytest.mark.parametrize("reader", [anthropic.Answer, openai.Answer])
+def test_a_character_that_is_cut_in_two_is_whole_again(
+    reader: type[anthropic.Answer | openai.Answer], pieces: tuple[str, ...], text: str
+) -> None:
+    said = ""
+    answer = anthropic.Answer(request_id="") if reader is anthropic.Answer else openai.Answer()
+    for piece in pieces:
+        delta = answer.read(
+            b'{"type": "content_block_delta", "delta": {"type": "text_delta", "text": "%(piece)s"},'
+            b' "choices": [{"delta": {"content": "%(piece)s"}}]}' % {b"piece": piece.encode()}
+        )
+        said += delta.text if isinstance(delta, Said) else str(delta)
+    assert said == text
+
+
 async def test_nul_which_no_database_can_store_is_left_out(demo: DemoClaude, claude: Claude) -> None:
     demo.script({"deltas": ["a\x00b"]})
 
@@ -144,6 +176,68 @@ async def test_each_fault_has_its_code(demo: DemoClaude, claude: Claude, fault: 
     assert caught.value.code == code
 
 
+WHOLE = b"".join(
+    b"event: %s\ndata: %s\n\n" % (json.loads(data)["type"].encode(), data)
+    for data in [
+        b'{"type": "message_start", "message": {"usage": {"input_tokens": 3}}}',
+        b'{"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hello"}}',
+        b'{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}',
+        b'{"type": "message_stop"}',
+        b'{"type": "content_block_delta", "delta": {"type": "text_delta", "text": "none of it"}}',
+    ]
+)
+SAID = [Accepted(Usage(input_tokens=3), ""), Said("Hello"), Finished("end_turn", Usage(3, 1))]
+
+
+@asynccontextmanager
+async def saying(body: bytes, then: str = "the end") -> AsyncIterator[list[object]]:
+    """ANTHROPIC_BASE_URL answers each request with a chunk of these bytes, after which comes the end of the body, or
+    the connection closes, or nothing more; gives a list that grows with each connection.
+    """
+    connections: list[object] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(re.findall(rb"(?i)content-length: (\d+)", head)[0]))
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(body), body)
+                )
+                if then == "the end":
+                    writer.write(b"0\r\n\r\n")
+                elif then == "a cut":
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    try:
+        with override_settings(ANTHROPIC_BASE_URL=address, TURN_STALL_SECONDS=60):
+            yield connections
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+@pytest.mark.parametrize("then", ["the end", "a cut", "nothing"])
+async def test_with_its_last_event_an_answer_is_complete_whatever_comes_then(
+    then: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anthropic, "is_behind_a_proxy", lambda _url: proxied)
+    async with saying(WHOLE, then) as connections:
+        claude = Claude()
+        try:
+            assert [await answer(claude), await answer(claude)] == [SAID, SAID]
+        finally:
+            await claude.aclose()
+    # What ends as it should leaves its connection to the next.
+    assert len(connections) == (1 if then == "the end" else 2)
+
+
 async def test_the_provider_says_when_to_come_back(demo: DemoClaude, claude: Claude) -> None:
     demo.script("status 429 retry_after=7")
 
@@ -153,9 +247,26 @@ async def test_the_provider_says_when_to_come_back(demo: DemoClaude, claude: Cla
     assert caught.value.retry_after == 7
 
 
-@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "1e9", "soon"])
-def test_a_provider_that_names_no_sane_time_names_none(seconds: str) -> None:
-    assert anthropic.told(429, "rate_limit_error", "", {"retry-after": seconds}, None).retry_after is None
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("1.5", 1.5),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 60),
+        ("Wed, 21 Oct 2026 07:28:00 -0000", 60),
+        ("Wed, 21 Oct 2026 07:00:00 GMT", 0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 86_400),
+        ("1e9", 86_400),
+        *((insane, None) for insane in ("inf", "1e400", "nan", "-1", "soon", "Wed, 99 Oct 2026", "")),
+    ],
+)
+def test_when_to_come_back_is_a_sane_number_of_seconds_or_not_told(told: str, seconds: float | None) -> None:
+    headers = {"retry-after": told, "date": "Wed, 21 Oct 2026 07:27:00 GMT"}
+    assert anthropic.told(429, "rate_limit_error", "", headers, None).retry_after == seconds
+
+
+def test_without_a_clock_of_its_own_a_provider_is_taken_at_ours() -> None:
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=61), usegmt=True)
+    assert 0 < (retry_after({"retry-after": in_a_minute}) or 0) <= 61
 
 
 async def test_what_cannot_be_stored_does_not_come_in_as_a_reason(demo: DemoClaude, claude: Claude) -> None:
@@ -179,7 +290,7 @@ async def test_leaving_closes_the_call_upstream(demo: DemoClaude, claude: Claude
     await demo.until("client_closed")
 
 
-@pytest.mark.parametrize("count", [-1, 1.5, "12", None, 10**12])
+@pytest.mark.parametrize("count", [-1, 1.5, "12", None, True, 10**12])
 def test_a_count_that_cannot_be_charged_breaks_the_answer(count: Any) -> None:
     with pytest.raises(ValueError, match="not a count"):
         anthropic.count(count)
@@ -205,9 +316,7 @@ def test_events_are_the_same_however_their_bytes_are_cut(line_end: bytes, size: 
     wire = WIRE.replace(b"\n", line_end)
     events = EventBytes()
 
-    found = [data for at in range(0, len(wire), size) for data in events.feed(wire[at : at + size])]
-    # A carriage return at the very end may be half of a line end.
-    assert found + events.feed(b"\n") == DATA
+    assert [data for at in range(0, len(wire), size) for data in events.feed(wire[at : at + size])] == DATA
 
 
 def test_an_event_without_end_fills_no_memory() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import anthropic
 import structlog
 from django.conf import settings
-from pydantic_core import from_json
 
 from accounts.patience import within
 from billing.pricing import Usage
@@ -21,11 +20,14 @@ from chatapp.streaming.providers.base import (
     Said,
     Thought,
 )
+from chatapp.streaming.providers.connections import Enough
 from chatapp.streaming.providers.event_bytes import EventBytes
 from chatapp.streaming.providers.wire import (
     CUT,
+    Pieces,
     count,
     direct_client,
+    from_wire,
     hand_over,
     is_behind_a_proxy,
     kind,
@@ -72,7 +74,7 @@ class Claude:
             answer = Answer(request_id=printable(response.headers.get("request-id", "")))
             feed = EventBytes().feed
 
-            def take(piece: bytes) -> None:
+            def take(piece: bytes) -> bool:
                 try:
                     events = feed(piece)
                 except ValueError as error:
@@ -81,12 +83,16 @@ class Claude:
                     delta = answer.read(data)
                     if delta is not None:
                         hear(delta)
+                    if answer.is_complete:
+                        raise Enough
+                return answer.has_begun
 
             try:
                 await hand_over(response.http_response, take)
             except CUT as error:
                 raise ProviderError("provider_cut", reported=type(error).__name__) from error
-        hear(answer.finish())
+            if not answer.is_complete:
+                raise ProviderError("provider_cut", reported="the stream ended without message_stop")
 
     async def _connect(self, prompt: Prompt, call: AsyncExitStack) -> anthropic.AsyncAPIResponse[Any]:
         """The response, its body still to come; leaving `call` closes it."""
@@ -123,7 +129,12 @@ class Answer:
         self._usage = Usage()
         self._stop_reason = ""
         self._counted = False
-        self._stopped = False
+        self._said = Pieces().add
+        self._thought = Pieces().add
+        self.has_begun = False
+        """Whether it has said or thought a word."""
+        self.is_complete = False
+        """Whether it has come to its end: what follows is none of it, and what breaks then harms nobody."""
 
     def read(self, data: bytes) -> Delta | None:
         """What an event says, by its data, if anything; events of types we do not know say nothing.
@@ -131,7 +142,7 @@ class Answer:
         ProviderError if it tells of an error, or is malformed.
         """
         try:
-            return self._meaning(from_json(data, cache_strings="keys"))
+            return self._meaning(from_wire(data))
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             # Not JSON, or JSON without the fields of its type.
             reported = f"malformed event: {type(error).__name__}"
@@ -140,12 +151,13 @@ class Answer:
     def _meaning(self, event: dict[str, Any]) -> Delta | None:
         match event["type"]:
             case "content_block_delta":
+                self.has_begun = True
                 delta = event["delta"]
                 match delta["type"]:
                     case "text_delta":
-                        return Said(printable(delta["text"]))
+                        return Said(self._said(delta["text"]))
                     case "thinking_delta":
-                        return Thought(printable(delta["thinking"]))
+                        return Thought(self._thought(delta["thinking"]))
             case "message_start":
                 self._usage = input_usage(event["message"].get("usage"))
                 return Accepted(self._usage, self._request_id)
@@ -157,17 +169,14 @@ class Answer:
                 self._usage = with_totals(self._usage, usage)
                 self._counted |= usage.get("output_tokens") is not None
             case "message_stop":
-                self._stopped = True
+                if not self._stop_reason:
+                    raise ProviderError("provider_cut", reported="message_stop without a stop_reason")
+                self.is_complete = True
+                return Finished(self._stop_reason, self._usage, self._counted)
             case "error":
                 error = event["error"]
                 raise told(200, error.get("type"), error.get("message"), {}, self._request_id)
         return None
-
-    def finish(self) -> Finished:
-        """The answer's end; a stream that ended without saying so was cut, however politely."""
-        if not self._stopped or not self._stop_reason:
-            raise ProviderError("provider_cut", reported="the stream ended without message_stop")
-        return Finished(self._stop_reason, self._usage, self._counted)
 
 
 def input_usage(reported: dict[str, Any] | None) -> Usage:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 FAILURES = 3
 # ... for so long; then one turn tries.
 REST_SECONDS = 30.0
+# Whatever it asks for, so long after it is tried again.
+LONGEST_REST_SECONDS = 300.0
 
 
 class Breaker:
@@ -27,10 +29,14 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
+        """It has shown that it works."""
         self._failures = 0
 
     def failed(self, retry_after: float | None = None) -> None:
-        """It could not begin to answer. A provider that says how long it wants to be left alone is left so long."""
+        """It could not say a word. A provider that says how long it wants to be left alone is left so long,
+        within LONGEST_REST_SECONDS.
+        """
         self._failures += 1
         if self._failures >= FAILURES:
-            self._rests_until = self._clock() + max(REST_SECONDS, retry_after or 0.0)
+            rest = min(max(REST_SECONDS, retry_after or 0.0), LONGEST_REST_SECONDS)
+            self._rests_until = self._clock() + rest

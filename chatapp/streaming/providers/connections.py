@@ -10,6 +10,7 @@ The rules are those of RFC 9112; what a proxy or HTTP/2 would need is not here.
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import httptools
@@ -17,6 +18,7 @@ import httpx2
 from aiohappyeyeballs import start_connection
 
 from accounts.patience import within
+from chatapp import resting
 
 # Of a body that nobody takes yet, no more is read than this.
 UNTAKEN_BYTES: Final = 256 * 1024
@@ -26,17 +28,33 @@ HEAD_BYTES: Final = 64 * 1024
 # Providers close what is idle for longer; what they are just closing is not to be used.
 IDLE_SECONDS: Final = 30.0
 SECOND_ADDRESS_SECONDS: Final = 0.25
+# Whose body has not ended so long after all of it that anybody wants is not waited for: its connection is closed.
+LATE_END_SECONDS: Final = 1.0
+# An error is told by its status and headers: for its words nobody waits longer.
+ERROR_BODY_SECONDS: Final = 0.5
 
-Take = Callable[[bytes], None]
+Take = Callable[[bytes], bool | None]
+"""Takes a piece of a body; true once what somebody waits for has come, and the rest need not be looked at at once.
+
+It raises Enough when it wants no more.
+"""
 Headers = list[tuple[bytes, bytes]]
 Origin = tuple[str, str, int]
 
 
-class Body(httpx2.AsyncByteStream):
-    """The body of one response, raw as it came; `hand_over` it once, or iterate to have it whole."""
+class Enough(Exception):
+    """Raised by whoever takes a body: all that they wanted of it has come, however it goes on or ends."""
 
-    def __init__(self, connection: "Connection") -> None:
+
+class Body(httpx2.AsyncByteStream):
+    """The body of one response, raw as it came; `hand_over` it once, or iterate to have it whole.
+
+    Of an error's body, iterating gives what has come within a moment, however it breaks then.
+    """
+
+    def __init__(self, connection: "Connection", *, is_error: bool) -> None:
         self._connection = connection
+        self._is_error = is_error
         self._untaken: list[bytes] = []
         self._size = 0
         self._take: Take = self._keep
@@ -44,13 +62,18 @@ class Body(httpx2.AsyncByteStream):
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def hand_over(self, take: Take) -> None:
-        """Call `take` with each piece as it arrives, in order, until the end.
+        """Call `take` with each piece as it arrives, in order, until the end, or until it has Enough.
 
         httpx2.HTTPError if it breaks, is cut, or stalls. An error of `take` ends the exchange and comes out here.
         """
         untaken, self._untaken = self._untaken, []
-        for piece in untaken:
-            take(piece)
+        try:
+            taken = [take(piece) for piece in untaken]
+        except Enough:
+            self._leave_the_rest()
+            return
+        if any(taken) and not self._is_over:
+            self._connection.expect_no_more()
         self._take = take
         self._connection.go_on()
         await self._ended
@@ -66,7 +89,12 @@ class Body(httpx2.AsyncByteStream):
                 raise httpx2.DecodingError("a body beyond all measure")
             pieces.append(piece)
 
-        await self.hand_over(collect)
+        if self._is_error:
+            with suppress(httpx2.HTTPError, TimeoutError):
+                async with within(ERROR_BODY_SECONDS):
+                    await self.hand_over(collect)
+        else:
+            await self.hand_over(collect)
         for piece in pieces:
             yield piece
 
@@ -82,7 +110,11 @@ class Body(httpx2.AsyncByteStream):
         if self._is_over:
             return
         try:
-            self._take(piece)
+            if self._take(piece):
+                self._connection.expect_no_more()
+        except Enough:
+            self._leave_the_rest()
+            self.end()
         except Exception as error:  # noqa: BLE001 (whatever it is, it is for whoever waits)
             self.end(error)
             self._connection.abort()
@@ -96,6 +128,12 @@ class Body(httpx2.AsyncByteStream):
         else:
             self._ended.set_exception(error)
             self._ended.exception()  # or asyncio complains of an error that nobody came to hear
+
+    def _leave_the_rest(self) -> None:
+        """Nobody waits for the end. If it comes soon, as it does nearly always, the connection serves again."""
+        if not self._is_over:
+            self._is_over = True
+            self._connection.end_soon()
 
     def _keep(self, piece: bytes) -> None:
         self._untaken.append(piece)
@@ -111,8 +149,10 @@ class Unheard(httpx2.RemoteProtocolError):
 class Connection(asyncio.Protocol):
     """One connection to a provider, and the exchange that is on it."""
 
-    def __init__(self, pool: "Transport", origin: Origin) -> None:
+    def __init__(self, pool: "Transport", origin: Origin, door: socket.socket) -> None:
         self.origin = origin
+        self._door = door
+        self._is_expected = False
         self.idle_since = 0.0
         self._pool = pool
         self._loop = asyncio.get_running_loop()
@@ -153,12 +193,20 @@ class Connection(asyncio.Protocol):
         if patience is not None:
             self._patience = patience
             self._silence = self._loop.call_later(patience, self._look_at_silence)
+        self._is_expected = True
+        resting.expect(self._door)
         transport.writelines([request, content])
         try:
             return await self._answered
         except asyncio.CancelledError:
             self.abort()
             raise
+
+    def expect_no_more(self) -> None:
+        """What comes need not be looked at at once."""
+        if self._is_expected:
+            self._is_expected = False
+            resting.expect_no_more(self._door)
 
     def pause(self) -> None:
         """Read no more for now."""
@@ -172,6 +220,15 @@ class Connection(asyncio.Protocol):
             self._is_paused = False
             self._heard_at = self._loop.time()  # the silence was ours
             self._transport.resume_reading()  # type: ignore[union-attr]
+
+    def end_soon(self) -> None:
+        """Wait no longer than LATE_END_SECONDS for the end of the body, whatever else comes of it."""
+        self.expect_no_more()
+        self.go_on()
+        if self._silence is not None:
+            self._silence.cancel()
+        late = httpx2.ReadTimeout("a body without an end")
+        self._silence = self._loop.call_later(LATE_END_SECONDS, self._break, late)
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
@@ -228,7 +285,7 @@ class Connection(asyncio.Protocol):
             return
         names = {name.lower() for name, _ in self._headers}
         self._ends_with_connection = not names & {b"content-length", b"transfer-encoding"}
-        self._body = Body(self)
+        self._body = Body(self, is_error=status >= 400)
         self._answered.set_result((status, self._headers, self._body))
 
     def on_message_complete(self) -> None:
@@ -259,6 +316,7 @@ class Connection(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Nothing is under way any more."""
+        self.expect_no_more()
         if self._silence is not None:
             self._silence.cancel()
         self._silence = self._answered = None
@@ -361,7 +419,7 @@ class Transport(httpx2.AsyncBaseTransport):
                     await addresses_of(host, port), happy_eyeballs_delay=SECOND_ADDRESS_SECONDS
                 )
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self, origin),
+                    lambda: Connection(self, origin, opened),
                     sock=opened,
                     ssl=tls,
                     server_hostname=host if tls else None,

@@ -13,17 +13,19 @@ class EventBytes:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._ended_in_return = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of the events that `chunk` completes, in order; ValueError if one is beyond all measure."""
-        content = self._rest + chunk if self._rest else chunk
-        half_line_end = b""
-        if b"\r" in content:
-            # A line feed that belongs to the last carriage return may come with the next chunk.
-            half_line_end = b"\r" if content.endswith(b"\r") else b""
-            content = content.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        events = content.split(b"\n\n")
-        self._rest = events.pop() + half_line_end
+        if self._ended_in_return and chunk:
+            # The line has ended with the carriage return; a line feed that belongs to it ends no other.
+            chunk = chunk.removeprefix(b"\n")
+            self._ended_in_return = False
+        if b"\r" in chunk:
+            self._ended_in_return = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        events = (self._rest + chunk if self._rest else chunk).split(b"\n\n")
+        self._rest = events.pop()
         if len(self._rest) > LONGEST_EVENT_BYTES:
             raise ValueError("an event without an end")
         return [data for data in map(_data, events) if data]

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 # What is not the request's fault: another provider may do better.
 WORTH_ANOTHER = {"rate_limited", "overloaded", "provider_unavailable"}
+# Of whom this is all that is heard does not work; what refuses a request for what it says, lives.
+NO_SIGN_OF_LIFE = WORTH_ANOTHER | {"provider_cut"}
 
 
 class Failover:
@@ -49,10 +51,15 @@ class Failover:
                 await self._providers[choice.provider].stream(choice, listening)
                 return
             except ProviderError as error:
-                if listening.began or error.code not in WORTH_ANOTHER:
+                if listening.began:
                     raise
-                breaker.failed(error.retry_after)
-                # The person chose the first: what became of that is what they are told.
+                if error.code in NO_SIGN_OF_LIFE:
+                    breaker.failed(error.retry_after)
+                else:
+                    breaker.succeeded()
+                if error.code not in WORTH_ANOTHER:
+                    raise
+                # What became of the model that the person chose is what they are told, unless it was left alone.
                 refused = refused or error
                 if not is_last:
                     log.warning("failing over", provider=choice.provider, code=error.code)

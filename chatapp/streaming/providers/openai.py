@@ -3,9 +3,12 @@
 Chat completions, which every server that calls itself compatible speaks.
 """
 
+import asyncio
 import hashlib
+from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx2
 import openai
 import structlog
 from django.conf import settings
@@ -13,9 +16,16 @@ from django.conf import settings
 from accounts.patience import within
 from billing.pricing import Usage
 from chatapp.streaming.providers.base import Accepted, Finished, Hear, Prompt, ProviderError, Said
+from chatapp.streaming.providers.connections import Enough
+from chatapp.streaming.providers.event_bytes import EventBytes
 from chatapp.streaming.providers.wire import (
     CUT,
+    Pieces,
     count,
+    direct_client,
+    from_wire,
+    hand_over,
+    is_behind_a_proxy,
     kind,
     limits,
     patience_seconds,
@@ -25,6 +35,9 @@ from chatapp.streaming.providers.wire import (
 )
 
 log = structlog.get_logger(__name__)
+
+# What an answer counts comes right behind its end; if not, the answer is not kept from its reader for it.
+LATE_COUNT_SECONDS = 2.0
 
 # Its words for how an answer ended, in those that clients of ours know.
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
@@ -41,7 +54,11 @@ class OpenAI:
             base_url=settings.OPENAI_BASE_URL,
             max_retries=0,
             timeout=timeout(),
-            http_client=openai.DefaultAioHttpClient(limits=limits()),
+            http_client=(
+                openai.DefaultAioHttpClient(limits=limits())
+                if is_behind_a_proxy(settings.OPENAI_BASE_URL)
+                else direct_client()
+            ),
         )
 
     async def aclose(self) -> None:
@@ -49,47 +66,56 @@ class OpenAI:
         await self._client.close()
 
     async def stream(self, prompt: Prompt, hear: Hear) -> None:
-        async with await self._connect(prompt) as chunks:
-            answer = Answer()
+        async with AsyncExitStack() as call:
+            response = await self._connect(prompt, call)
+            request_id = printable(response.headers.get("x-request-id", ""))
             # The input is counted only at the end; until then, what can be said without asking: nothing cached.
-            request_id = printable(chunks.response.headers.get("x-request-id", ""))
             hear(Accepted(Usage(input_tokens=prompt.about_tokens), request_id))
-            iterator = aiter(chunks)
-            while True:
+            answer, feed = Answer(), EventBytes().feed
+
+            def take(piece: bytes) -> bool:
                 try:
-                    text = answer.read(await anext(iterator))
-                except StopAsyncIteration:
-                    break
-                except openai.APIStatusError as error:
-                    raise told(error) from error
-                except (openai.APIConnectionError, *CUT) as error:
+                    events = feed(piece)
+                except ValueError as error:
+                    raise ProviderError("provider_cut", reported=str(error)) from error
+                had_ended = answer.has_ended
+                for data in events:
+                    text = answer.read(data)
+                    if text:
+                        hear(Said(text))
+                    if answer.is_complete:
+                        raise Enough
+                if answer.has_ended and not had_ended:
+                    patience.reschedule(asyncio.get_running_loop().time() + LATE_COUNT_SECONDS)
+                return answer.has_begun
+
+            try:
+                async with asyncio.timeout(None) as patience:
+                    await hand_over(response, take)
+            except CUT as error:
+                if not answer.has_ended:
                     raise ProviderError("provider_cut", reported=type(error).__name__) from error
-                except (ValueError, AttributeError, TypeError) as error:
-                    reported = f"malformed chunk: {type(error).__name__}"
-                    raise ProviderError("provider_cut", reported=reported) from error
-                except openai.APIError as error:
-                    # An error object within the stream.
-                    raise in_stream(error) from error
-                if text:
-                    hear(Said(printable(text)))
         hear(answer.finish(prompt))
 
-    async def _connect(self, prompt: Prompt) -> openai.AsyncStream[Any]:
+    async def _connect(self, prompt: Prompt, call: AsyncExitStack) -> httpx2.Response:
+        """The response, its body still to come; leaving `call` closes it."""
         messages: Any = [
             {"role": "developer", "content": prompt.system},
             *({"role": role, "content": text} for role, text in prompt.messages),
         ]
+        asking = self._client.chat.completions.with_streaming_response.create(
+            model=prompt.model,
+            max_completion_tokens=prompt.max_tokens,
+            messages=messages,
+            # 64 characters at most.
+            safety_identifier=hashlib.sha256(prompt.person.encode()).hexdigest()[:64],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
         try:
             async with within(patience_seconds(prompt)):
-                return await self._client.chat.completions.create(
-                    model=prompt.model,
-                    max_completion_tokens=prompt.max_tokens,
-                    messages=messages,
-                    # 64 characters at most.
-                    safety_identifier=hashlib.sha256(prompt.person.encode()).hexdigest()[:64],
-                    stream=True,
-                    stream_options={"include_usage": True},
-                )
+                response = await call.enter_async_context(asking)
+                return response.http_response
         except openai.APIStatusError as error:
             raise told(error) from error
         except (openai.APIError, *CUT) as error:
@@ -102,19 +128,46 @@ class Answer:
     def __init__(self) -> None:
         self._usage: Usage | None = None
         self._finish_reason = ""
+        self._said = Pieces().add
+        self.has_begun = False
+        """Whether it has said a word."""
+        self.is_complete = False
+        """Whether it has ended and is counted, as far as it ever will be."""
 
-    def read(self, chunk: Any) -> str | None:
-        """The text that a chunk adds, if any."""
-        if chunk.usage is not None:
-            self._usage = usage_of(chunk.usage)
-        if not chunk.choices:
-            return None
-        choice = chunk.choices[0]
-        if choice.finish_reason:
-            self._finish_reason = printable(str(choice.finish_reason))
-        text = choice.delta.content
-        if text is not None and not isinstance(text, str):
-            raise ValueError("content is not text")
+    @property
+    def has_ended(self) -> bool:
+        """Whether all that it says has come."""
+        return bool(self._finish_reason)
+
+    def read(self, data: bytes) -> str:
+        """The text that a chunk adds. ProviderError if it tells of an error, or is malformed."""
+        if data.startswith(b"[DONE]"):
+            self.is_complete = True
+            return ""
+        try:
+            return self._meaning(from_wire(data))
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            # Not JSON, or JSON without the fields of a chunk.
+            reported = f"malformed chunk: {type(error).__name__}"
+            raise ProviderError("provider_cut", reported=reported) from error
+
+    def _meaning(self, chunk: dict[str, Any]) -> str:
+        if error := chunk.get("error"):
+            raise in_stream(error)
+        text = ""
+        if choices := chunk.get("choices"):
+            choice = choices[0]
+            if reason := choice.get("finish_reason"):
+                self._finish_reason = printable(str(reason))
+            text = choice["delta"].get("content") or ""
+            if not isinstance(text, str):
+                raise ValueError("content is not text")
+            text = self._said(text)
+            self.has_begun |= text != ""
+        if (usage := chunk.get("usage")) is not None:
+            self._usage = usage_of(usage)
+            # Some count with each chunk: the last count is that of the end.
+            self.is_complete = self.has_ended
         return text
 
     def finish(self, prompt: Prompt) -> Finished:
@@ -126,15 +179,15 @@ class Answer:
         return Finished(stop_reason, self._usage or Usage(input_tokens=prompt.about_tokens), counted)
 
 
-def usage_of(reported: Any) -> Usage:
+def usage_of(reported: dict[str, Any]) -> Usage:
     """Its `prompt_tokens` include what was read from the cache, ours do not; writing to the cache costs nothing."""
-    details = getattr(reported, "prompt_tokens_details", None)
-    cached = count(getattr(details, "cached_tokens", None) or 0)
-    prompt = count(reported.prompt_tokens)
+    details = reported.get("prompt_tokens_details") or {}
+    cached = count(details.get("cached_tokens") or 0)
+    prompt = count(reported["prompt_tokens"])
     return Usage(
         input_tokens=max(0, prompt - cached),
         cache_read_tokens=min(cached, prompt),
-        output_tokens=count(reported.completion_tokens),
+        output_tokens=count(reported["completion_tokens"]),
     )
 
 
@@ -158,8 +211,10 @@ def told(error: openai.APIStatusError) -> ProviderError:
     return ProviderError("provider_unavailable", retry_after=wait, reported=reported)
 
 
-def in_stream(error: openai.APIError) -> ProviderError:
-    code = kind(error.code) or kind(error.type)
+def in_stream(said: Any) -> ProviderError:
+    """An error that was reported within the stream."""
+    said = said if isinstance(said, dict) else {}
+    code = kind(said.get("code")) or kind(said.get("type"))
     log.warning("provider error", status=200, type=code)
     if code == "context_length_exceeded":
         return ProviderError("context_too_long", reported=f"200 {code}")

@@ -87,7 +87,9 @@ export class Asking {
   async stop() {
     const { shown, toast, turns } = this.#on;
     const { live } = shown;
-    if (live && !live.stopping) await toast.unless("The answer was not stopped.", () => turns.stop(live));
+    if (!live || live.stopping) return;
+    const advice = "Press Stop again in a moment.";
+    await toast.unless("The answer was not stopped.", () => turns.stop(live), { advice, moot: live.finished });
   }
 
   /**

@@ -21,6 +21,7 @@ export class LiveTurn extends EventTarget {
   /** @type {(Trouble & { retryAfter?: number | null }) | null} */
   refusal = null;
   thoughtMs = /** @type {number | null} */ (null);
+  #finished = new AbortController();
   #beganAt = performance.now();
   #heardAt = this.#beganAt;
 
@@ -40,6 +41,11 @@ export class LiveTurn extends EventTarget {
 
   get over() {
     return this.ending !== null || this.refusal !== null;
+  }
+
+  /** Aborted once it is over. */
+  get finished() {
+    return this.#finished.signal;
   }
 
   /** Milliseconds since it was sent, or since this page joined. */
@@ -70,6 +76,7 @@ export class LiveTurn extends EventTarget {
     } else {
       if (this.thinking !== "") this.thoughtMs ??= this.age;
       this.ending = event;
+      this.#finished.abort();
       this.#tell("end");
     }
   }
@@ -96,6 +103,7 @@ export class LiveTurn extends EventTarget {
       this.refusal = { code: "unexpected" };
       console.error(error);
     }
+    this.#finished.abort();
     this.#tell("refusal");
   }
 

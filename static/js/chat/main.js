@@ -163,7 +163,7 @@ listenToKeys({
   newChat: () => go(null),
   stop: () => void asking.stop(),
 });
-watchOffline(part(document, "offline"));
+watchOffline(part(document, "offline"), boot.patience_seconds, () => scrolling.keep());
 
 shown.begin(boot.conversation, boot.messages);
 composer.focus();

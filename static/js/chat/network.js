@@ -1,4 +1,5 @@
 /** Whether the network is there, and waiting for it. */
+import { offlineWords } from "#lib/troubles.js";
 
 /**
  * Resolves after `ms`, or as soon as the network or the person is back: then trying again is worth it at once.
@@ -43,13 +44,14 @@ export function whileOnline() {
 /**
  * Keeps the banner that says so.
  * @param {HTMLElement} banner
+ * @param {number} patienceSeconds how long the server goes on with an answer that nobody reads
+ * @param {() => void} resized the page around the banner has another size
  */
-export function watchOffline(banner) {
+export function watchOffline(banner, patienceSeconds, resized) {
   const show = () => {
     banner.hidden = navigator.onLine;
-    banner.textContent = navigator.onLine
-      ? ""
-      : "You are offline. What you write is kept; answers go on once you are back.";
+    banner.textContent = navigator.onLine ? "" : offlineWords(patienceSeconds);
+    resized();
   };
   addEventListener("online", show);
   addEventListener("offline", show);

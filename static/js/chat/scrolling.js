@@ -9,7 +9,7 @@ export class Scrolling {
   #jump;
   #following = true;
   #lastTop = 0;
-  #lastHeight = 0;
+  #lastReach = 0;
 
   /**
    * @param {HTMLElement} thread scrolls
@@ -20,7 +20,7 @@ export class Scrolling {
     this.#thread = thread;
     this.#column = column;
     this.#jump = jump;
-    const sizes = new ResizeObserver(() => this.#keep());
+    const sizes = new ResizeObserver(() => this.keep());
     sizes.observe(column);
     sizes.observe(thread);
     thread.addEventListener("scroll", () => this.#look(), { passive: true });
@@ -37,7 +37,17 @@ export class Scrolling {
   /** Goes to the end and stays there while it moves. */
   toEnd() {
     this.#following = true;
-    this.#keep();
+    this.keep();
+  }
+
+  /** Something has got another size: whoever was at the end still is. */
+  keep() {
+    if (this.#following) {
+      this.#thread.scrollTop = this.#thread.scrollHeight;
+      this.#lastTop = this.#thread.scrollTop;
+    }
+    this.#lastReach = this.#reach();
+    this.#showJump();
   }
 
   /**
@@ -55,23 +65,15 @@ export class Scrolling {
     this.#lastTop = this.#thread.scrollTop;
   }
 
-  #keep() {
-    if (this.#following) {
-      this.#thread.scrollTop = this.#thread.scrollHeight;
-      this.#lastTop = this.#thread.scrollTop;
-    }
-    this.#lastHeight = this.#thread.scrollHeight;
-    this.#showJump();
-  }
-
   #look() {
     const top = this.#thread.scrollTop;
-    // The way up is always a reader's; the way down may be ours, and ends the reading only at the end.
-    const shrunk = this.#thread.scrollHeight < this.#lastHeight;
+    // The way up is a reader's, unless there is less to scroll: the answer got shorter, or its frame taller. The way
+    // down may be ours, and ends the reading only at the end.
+    const shrunk = this.#reach() < this.#lastReach;
     if (top < this.#lastTop - 1 && !shrunk) this.#following = false;
     if (this.#distance() < AT_END_PX && top >= this.#lastTop) this.#following = true;
     this.#lastTop = top;
-    this.#lastHeight = this.#thread.scrollHeight;
+    this.#lastReach = this.#reach();
     this.#showJump();
   }
 
@@ -80,6 +82,11 @@ export class Scrolling {
   }
 
   #distance() {
-    return this.#thread.scrollHeight - this.#thread.clientHeight - this.#thread.scrollTop;
+    return this.#reach() - this.#thread.scrollTop;
+  }
+
+  /** How far down it can be scrolled. */
+  #reach() {
+    return this.#thread.scrollHeight - this.#thread.clientHeight;
   }
 }

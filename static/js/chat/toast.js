@@ -1,4 +1,4 @@
-/** One sentence at the edge of the page about something small that did not work. */
+/** A few words at the edge of the page about something small that did not work. */
 import { Refusal } from "#chat/api.js";
 
 const SHOWN_MS = 6000;
@@ -12,30 +12,41 @@ export class Toast {
     this.#element = element;
   }
 
-  /** @param {string} sentence */
-  say(sentence) {
+  /**
+   * @param {string} words
+   * @param {AbortSignal} [moot] when nobody needs to be told any more
+   */
+  say(words, moot) {
+    if (moot?.aborted) return;
     clearTimeout(this.#timer);
-    this.#element.textContent = sentence;
+    this.#element.textContent = words;
     this.#element.hidden = false;
-    this.#timer = setTimeout(() => {
-      this.#element.hidden = true;
-    }, SHOWN_MS);
+    const timer = setTimeout(() => this.#hide(), SHOWN_MS);
+    this.#timer = timer;
+    // By then something else may be said here.
+    moot?.addEventListener("abort", () => this.#timer === timer && this.#hide());
   }
 
   /**
    * Runs `work`; when it fails, says what did not happen and why.
    * @param {string} what such as "The chat was not renamed."
    * @param {() => Promise<void>} work
+   * @param {{ advice?: string, moot?: AbortSignal }} [more] what to do about it, and when that is over by itself
    * @returns {Promise<boolean>} whether it worked
    */
-  async unless(what, work) {
+  async unless(what, work, { advice = "", moot } = {}) {
     try {
       await work();
       return true;
     } catch (error) {
-      this.say(`${what} ${reason(error)}`);
+      this.say(`${what} ${reason(error)} ${advice}`.trimEnd(), moot);
       return false;
     }
+  }
+
+  #hide() {
+    clearTimeout(this.#timer);
+    this.#element.hidden = true;
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * @import { Amount, Balance } from "#lib/shapes.js"
  */
-import { formatCredits, toMicrocredits } from "#lib/credits.js";
+import { formatTaken, toMicrocredits } from "#lib/credits.js";
 import { showWallet } from "#wallet.js";
 
 const PRICE_SHOWN_MS = 1800;
@@ -50,8 +50,8 @@ export class Wallet extends EventTarget {
     const price = toMicrocredits(charged);
     showWallet({ available: balance.available, held: price > 0n ? charged : balance.held });
     const words = this.#element.querySelector('[data-wallet-text="held"]');
-    // Down: so its digits are the first of those below the answer.
-    if (words && price > 0n) words.textContent = ` · ${formatCredits(price, "down")} paid`;
+    const paid = formatTaken(price, toMicrocredits(balance.available));
+    if (words && price > 0n) words.textContent = ` · ${paid} paid`;
     this.#element.classList.toggle("paid", price > 0n);
     this.#settling = setTimeout(() => {
       this.#settling = undefined;

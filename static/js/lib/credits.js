@@ -42,7 +42,8 @@ export function toAmount(microcredits) {
 
 /**
  * Credits as people read them: two places, or two significant digits below a tenth of a credit.
- * A limit rounds up, so that it is never broken; a balance rounds down, so that it is never overstated.
+ * A limit rounds up, so that it is never broken; a balance rounds down, so that it is never overstated. What has left
+ * one is told by `formatTaken`.
  * @param {bigint} microcredits
  * @param {"nearest" | "up" | "down"} [rounding]
  * @returns {string} such as "1,204.50", "0.42" or "0.0031"
@@ -60,6 +61,18 @@ export function formatCredits(microcredits, rounding = "nearest") {
   const whole = digits.slice(0, -places).replace(/\B(?=(\d{3})+$)/g, ",");
   const fraction = digits.slice(-places).replace(/(?<=\d{2})0+$/, "");
   return `${rounded < 0n ? "−" : ""}${whole}.${fraction}`;
+}
+
+/**
+ * What has been taken from a balance, as the difference of the balances that are shown before and after, so that they
+ * add up; what is less than a tenth of a credit is told by its digits.
+ * @param {bigint} taken microcredits, not negative
+ * @param {bigint} left microcredits
+ */
+export function formatTaken(taken, left) {
+  if (taken < MICROCREDITS / 10n) return formatCredits(taken, "up");
+  const cents = (/** @type {bigint} */ balance) => roundTo(balance, MICROCREDITS / 100n, "down");
+  return formatCredits((cents(left + taken) - cents(left)) * (MICROCREDITS / 100n));
 }
 
 /**

@@ -185,5 +185,7 @@ export interface Bootstrap {
   messages: Page<Message> | null;
   conversations: Page<Conversation>;
   balance: Balance;
+  /** How long the server goes on with an answer that nobody reads. */
+  patience_seconds: number;
   urls: { chat: string; billing: string; settings: string; login: string; logout: string; admin: string | null };
 }

@@ -36,7 +36,7 @@ const REFUSALS = {
     remedy: null,
   },
   turn_conflict: { title: "This message was changed after it was sent", text: "Send it again.", remedy: "retry" },
-  too_large: { title: "This message is too long", text: "Shorten it, or send it in parts.", remedy: null },
+  too_large: { title: "This message is too long", text: "", remedy: null },
   rate_limited: { title: "That was a lot at once", text: "", remedy: "retry" },
   unavailable: { title: "That did not go through", text: "", remedy: "retry" },
   offline: {
@@ -58,9 +58,9 @@ const REFUSALS = {
 
 /** @type {Record<string, Omit<Explanation, "tone">>} */
 const FAILURES = {
-  rate_limited: { title: "Claude is taking too many requests", text: "You were not charged.", remedy: "retry" },
+  rate_limited: { title: "The model is taking too many requests", text: "You were not charged.", remedy: "retry" },
   overloaded: {
-    title: "Claude is overloaded",
+    title: "The model is overloaded",
     text: "You were not charged. A moment later it usually works.",
     remedy: "retry",
   },
@@ -70,17 +70,21 @@ const FAILURES = {
     remedy: null,
   },
   provider_rejected: {
-    title: "Claude did not accept this message",
+    title: "The model did not accept this message",
     text: "You were not charged. Sending it again will not help; try to put it differently.",
     remedy: null,
   },
   provider_unavailable: {
-    title: "Claude cannot be reached",
+    title: "The model cannot be reached",
     text: "You were not charged. Try again in a moment.",
     remedy: "retry",
   },
   provider_cut: { title: "The answer broke off", text: "What arrived is kept. You were not charged.", remedy: "retry" },
-  refused: { title: "Claude declined to answer", text: "You were not charged. Try to ask differently.", remedy: null },
+  refused: {
+    title: "The model declined to answer",
+    text: "You were not charged. Try to ask differently.",
+    remedy: null,
+  },
   interrupted: {
     title: "The answer was interrupted on our side",
     text: "What arrived is kept. You were not charged.",
@@ -94,6 +98,16 @@ const FAILURES = {
 };
 
 /**
+ * What the loss of the network means.
+ * @param {number} patienceSeconds how long the server goes on with an answer that nobody reads
+ */
+export function offlineWords(patienceSeconds) {
+  const seconds = `${patienceSeconds} ${patienceSeconds === 1 ? "second" : "seconds"}`;
+  const fate = patienceSeconds > 0 ? `goes on if you are back within ${seconds}` : "ends now";
+  return `You are offline. What you write is kept. An answer that is being written ${fate}.`;
+}
+
+/**
  * A request that was refused before anything began.
  * @param {Trouble} trouble
  * @returns {Explanation}
@@ -103,7 +117,9 @@ export function explainRefusal({ code, message = "", available, needed }) {
   const known = REFUSALS[code];
   const explanation = /** @type {Omit<Explanation, "tone">} */ (known ?? REFUSALS.unexpected);
   // An unknown code still comes with a sentence for the person.
-  const text = known ? explanation.text || message : message || explanation.text;
+  const said = known ? explanation.text || message : message || explanation.text;
+  // The server knows the limit.
+  const text = code === "too_large" ? `${said} Shorten it, or send it in parts.`.trimStart() : said;
   return { ...explanation, text, tone: "bad" };
 }
 
@@ -117,7 +133,7 @@ export function explainTurn(turn) {
   if (turn.state === "abandoned") {
     return {
       title: "This answer was not finished",
-      text: "Every page that could show it had been closed, so it was ended.",
+      text: "No page was connected to it any more, so it was ended.",
       remedy: "retry",
       tone: "plain",
     };
