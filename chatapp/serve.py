@@ -25,6 +25,7 @@ from zope.interface import implementer
 # Daphne makes an event loop of its own as soon as it is imported, unless there is one already.
 asyncioreactor.install(uvloop.new_event_loop())
 
+from autobahn.exception import Disconnected  # noqa: E402
 from daphne.http_protocol import WebRequest  # noqa: E402
 from daphne.server import Server  # noqa: E402
 from twisted.internet import defer  # noqa: E402
@@ -129,7 +130,9 @@ class WebServer(Server):
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] != "http.response.body":
-            await super().handle_reply(protocol, message)
+            # A socket that its page is closing takes nothing more; its application is told when it is closed.
+            with suppress(Disconnected):
+                await super().handle_reply(protocol, message)
             return
         resting.answered(protocol)
         more = message.get("more_body", False)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection, IncompleteRead
 
+import aiohttp
 import pytest
 
 from chatapp.local.process import CLONE
@@ -14,9 +15,25 @@ from tests.servers import wait_until
 
 # A rest that nothing forbids would last an hour.
 SERVER = """
+import asyncio
 from chatapp import serve, resting
 
+sockets = []
+
+async def socket(receive, send):
+    await send({"type": "websocket.accept"})
+    await receive()
+    closed = asyncio.ensure_future(receive())
+    while not closed.done():
+        await send({"type": "websocket.send", "text": "news"})
+        await asyncio.sleep(0)
+
 async def application(scope, receive, send):
+    if scope["type"] == "websocket":
+        sockets.append("broken off")
+        await socket(receive, send)
+        sockets[-1] = "told that it is closed"
+        return
     rested, waiting = resting.rest(3600), len(resting._waiting)
     if scope["path"] == "/breaks":
         raise RuntimeError
@@ -28,7 +45,7 @@ async def application(scope, receive, send):
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     if scope["path"] == "/breaks-off":
         raise RuntimeError
-    told = f"{rested} {waiting} {len(resting._waiting)}"
+    told = sockets[-1] if scope["path"] == "/socket" else f"{rested} {waiting} {len(resting._waiting)}"
     await send({"type": "http.response.body", "body": told.encode()})
 
 listener = serve.listen("127.0.0.1", 0)
@@ -72,3 +89,9 @@ def test_a_reader_is_told_when_an_answer_breaks_off_each_time(port: int) -> None
     for _ in range(2):
         with pytest.raises((ConnectionResetError, IncompleteRead)):
             get(port, "/breaks-off")
+
+
+async def test_what_is_sent_to_a_socket_that_is_closing_is_let_go(port: int) -> None:
+    async with aiohttp.ClientSession() as client, client.ws_connect(f"http://127.0.0.1:{port}/") as socket:
+        await socket.receive()
+    wait_until(lambda: get(port, "/socket") == (200, "told that it is closed"), "the application to end")
