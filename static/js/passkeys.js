@@ -1,4 +1,4 @@
-// Says in words what allauth's passkey scripts only tell the console.
+// Makes the buttons of passkeys work as soon as allauth's scripts do, and says in words what those only tell the console.
 
 /** @type {Record<string, string>} */
 const WORDS = {
@@ -6,6 +6,11 @@ const WORDS = {
   InvalidStateError: "This device already has a passkey for your account.",
   SecurityError: "Passkeys need this site to be opened by its real address, over https.",
 };
+
+// allauth listens to them from this event on; a click before that would send the form without a passkey.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const button of document.querySelectorAll("button[data-passkey]")) button.removeAttribute("disabled");
+});
 
 document.addEventListener("allauth.error", (event) => {
   const { exception } = /** @type {CustomEvent<{exception: Error}>} */ (event).detail;

@@ -4,7 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from accounts.models import User
 from tests.browser import Pages
@@ -67,3 +67,14 @@ def test_a_passkey_that_is_not_there_is_said_in_words(bobs: Page, site: str) -> 
     bobs.goto(f"{site}/accounts/login/")
     bobs.get_by_role("button", name="Use a passkey").click()
     expect(bobs.get_by_role("alert")).to_contain_text("The passkey was not used")
+
+
+def test_the_button_waits_for_the_scripts_that_it_needs(bobs: Page, site: str) -> None:
+    held: list[Route] = []
+    bobs.route("**/mfa/js/webauthn.*", lambda route: held.append(route))
+    with bobs.expect_request("**/mfa/js/webauthn.*"):
+        bobs.goto(f"{site}/accounts/2fa/webauthn/add/", wait_until="commit")
+    button = bobs.get_by_role("button", name="Add")
+    expect(button).to_be_disabled()
+    held[0].continue_()
+    expect(button).to_be_enabled()
