@@ -145,7 +145,7 @@ SITE_URL = url(
 # --- The house -------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
+    "chatapp.local",  # first: its `runserver` takes the place of Django's
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
