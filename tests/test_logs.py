@@ -165,7 +165,9 @@ def test_neither_prompts_nor_passwords_keys_and_addresses_are_logged(
     client = sign_in(alice)
     start = ask(client, PROMPT)[0]
     conversation = f"/api/v1/conversations/{start['conversation']}"
-    with httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {token}"}) as program:
+    with httpx.Client(
+        base_url=stack.url, timeout=30, headers={"Authorization": f"Bearer {token}"}
+    ) as program:
         for answered, status in [
             (client.get("/api/v1/conversations", params={"q": PROMPT}), 200),
             (client.patch(conversation, json={"title": PROMPT}), 200),
@@ -177,7 +179,7 @@ def test_neither_prompts_nor_passwords_keys_and_addresses_are_logged(
             (httpx.get(f"{stack.url}/accounts/login/", params={"next": f"/{PROMPT}"}), 200),
         ]:
             assert answered.status_code == status, answered.text
-        with httpx.Client(base_url=stack.url) as visitor:
+        with httpx.Client(base_url=stack.url, timeout=30) as visitor:
             visitor.get("/accounts/login/")
             form = {"login": alice.email, "password": PASSWORD}
             token_of_form = {"X-CSRFToken": visitor.cookies["csrftoken"]}

@@ -75,7 +75,7 @@ def test_a_refused_form_says_what_to_do(db: None, alice: User) -> None:
 
 
 def test_the_icon_is_found_where_nobody_was_told_of_it(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.url) as client:
+    with httpx.Client(base_url=stack.url, timeout=30) as client:
         moved = client.get("/favicon.ico")
         assert (moved.status_code, moved.headers["Cache-Control"]) == (301, "public, max-age=86400")
         icon = client.get(moved.headers["Location"])
@@ -97,7 +97,7 @@ def _refuse(*_query: object) -> None:
 
 
 def test_readiness_tells_of_the_database_valkey_and_a_worker(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.url) as client:
+    with httpx.Client(base_url=stack.url, timeout=30) as client:
 
         def told() -> dict[str, bool]:
             answer = client.get("/readyz")

@@ -88,7 +88,7 @@ def test_who_has_not_signed_in_is_sent_to_do_so(stack: Stack, path: str) -> None
 
 
 def test_who_has_not_signed_in_cannot_buy(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.url) as browser:
+    with httpx.Client(base_url=stack.url, timeout=30) as browser:
         token = browser.get("/accounts/login/").cookies["csrftoken"]
         answer = browser.post("/billing/checkout/", data={"pack": 1}, headers={"X-CSRFToken": token})
     assert answer.status_code == 302

@@ -288,5 +288,5 @@ async def test_a_page_may_leave_while_valkey_is_away(stack: Stack, open_page: Op
     async with open_page(alice) as page:
         await page.hear()
         await asyncio.to_thread(stack.valkey.kill)
-    async with httpx.AsyncClient(base_url=stack.url) as client:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
         assert (await client.get("/healthz")).status_code == 200
