@@ -76,7 +76,7 @@ class _Threads:
             else:
                 left -= step
                 still &= now
-        if len(still) == self._count:
+        if len(still) == self._count and seconds >= PATIENCE_SECONDS:
             self._stuck = still
         return False
 
@@ -114,7 +114,7 @@ async def in_db_within(seconds: float, work: Callable[P, T], *args: P.args, **kw
 
     It is for what takes milliseconds, and is no limit for the load: waiting for a thread is not counted as long as any
     other work comes to an end. What has begun goes on by itself; as long as all threads are at such work, whoever else
-    comes is refused at once.
+    comes is refused at once. Who gives up sooner than PATIENCE_SECONDS proves nothing to others.
     """
     if _threads.are_stuck():
         raise NoAnswer(None)

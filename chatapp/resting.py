@@ -24,12 +24,16 @@ class Doors:
         self._knocks = selectors.DefaultSelector()
 
     def watch(self, door: socket, *, reads: bool, writes: bool) -> None:
-        """Whether what comes in by `door`, and room for what goes out, end a rest; neither, before it is closed."""
+        """Whether what comes in by `door`, and room for what goes out, end a rest; neither, as soon as it is closed."""
         events = selectors.EVENT_READ * reads | selectors.EVENT_WRITE * writes
-        known = door in self._knocks.get_map()
-        if known and events:
+        known = self._known(door)
+        if known is not None and known.fileobj is not door:
+            # Of one that was closed a moment ago, as loops close TLS before they say so: its number is this one's now.
+            self._knocks.unregister(known.fileobj)
+            known = None
+        if known is not None and events:
             self._knocks.modify(door, events)
-        elif known:
+        elif known is not None:
             self._knocks.unregister(door)
         elif events:
             self._knocks.register(door, events)
@@ -40,6 +44,13 @@ class Doors:
 
     def close(self) -> None:
         self._knocks.close()
+
+    def _known(self, door: socket) -> selectors.SelectorKey | None:
+        """What is watched by the number of `door`: it, or another that had the number before."""
+        try:
+            return self._knocks.get_key(door)
+        except (KeyError, ValueError):  # never seen, or closed and no longer there
+            return None
 
 
 _doors: Doors | None = None
@@ -54,7 +65,7 @@ def allow(doors: Doors | None) -> None:
 
 
 def expect(door: socket) -> None:
-    """Let what comes in by `door` end a rest, until it is `expect_no_more`: before it is closed, at the latest."""
+    """Let what comes in by `door` end a rest, until it is `expect_no_more`: soon after it is closed, at the latest."""
     if _doors is not None:
         _doors.watch(door, reads=True, writes=False)
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import InterfaceError, connection, connections
 from psycopg_pool import ConnectionPool
 
-from chatapp import postgres
+from chatapp import db, postgres
 from chatapp.absence import PRESENT
 from chatapp.db import NoAnswer, at_once_in_db, in_db, in_db_within
 from tests.servers import wait_until
@@ -105,7 +105,11 @@ async def test_a_heartbeat_does_not_queue_behind_the_rest(committed_db: None) ->
     await asyncio.gather(*busy)
 
 
-async def test_who_waits_too_long_is_told_and_when_all_threads_are_stuck_at_once() -> None:
+async def test_who_waits_too_long_is_told_and_when_all_threads_are_stuck_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(db, "PATIENCE_SECONDS", 0.2)
+
     async def give_up(seconds: float) -> NoAnswer:
         with pytest.raises(NoAnswer) as refused:
             await in_db_within(seconds, may_end.wait, 20)
@@ -121,6 +125,19 @@ async def test_who_waits_too_long_is_told_and_when_all_threads_are_stuck_at_once
     assert await asyncio.gather(*begun) == [True] * THREADS
     assert await in_db(lambda: "done") == "done"
     assert await in_db_within(20, lambda: "done") == "done"
+
+
+async def test_who_gives_up_soon_does_not_decide_for_others() -> None:
+    may_end = Event()
+    busy = [asyncio.create_task(in_db(may_end.wait, 20)) for _ in range(THREADS)]
+    await asyncio.sleep(0)  # they have taken all threads there are
+    with pytest.raises(NoAnswer):
+        await in_db_within(0.1, lambda: "ready")
+    waiting = asyncio.create_task(in_db_within(20, lambda: "done"))
+    await asyncio.sleep(0)  # it would have been refused
+    may_end.set()
+    assert await waiting == "done"
+    await asyncio.gather(*busy)
 
 
 async def test_a_line_that_moves_is_waited_in_for_as_long_as_it_takes() -> None:

@@ -1,5 +1,6 @@
 """Rests of the event loop: what ends them, and when there are none. One that nobody ends would last an hour."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -68,6 +69,27 @@ def test_what_is_not_read_does_not_end_a_rest(doors: resting.Doors, ends: Ends) 
     assert resting.rest(MOMENT)
     doors.watch(ends[0], reads=True, writes=False)
     assert not resting.rest(HOUR)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_door_may_have_the_number_of_one_that_was_closed(
+    doors: resting.Doors, ends: Ends, writes: bool
+) -> None:
+    """A loop closes a connection over TLS, and tells us later."""
+    door, client = ends
+    closed = socket.socket()
+    doors.watch(closed, reads=True, writes=writes)
+    number = closed.fileno()
+    closed.close()
+    os.dup2(door.fileno(), number)
+    with socket.socket(fileno=number) as again:
+        doors.watch(again, reads=True, writes=False)
+        doors.watch(closed, reads=False, writes=False)
+        assert resting.rest(MOMENT)
+        client.send(b"GET")
+        assert not resting.rest(HOUR)
+        doors.watch(again, reads=False, writes=False)
+    assert resting.rest(MOMENT)
 
 
 def test_there_is_no_rest_while_a_request_waits_nor_right_after_it(

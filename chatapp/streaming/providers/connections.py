@@ -232,6 +232,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
+        self.expect_no_more()
         if self._transport is not None:
             self._transport.abort()
 
@@ -327,11 +328,11 @@ class Connection(asyncio.Protocol):
         """End what is under way with `error`, and the connection with it."""
         answered, body = self._answered, self._body
         self._body = None
-        self._rest()
         if answered is not None and not answered.done():
             answered.set_exception(error)
         if body is not None:
             body.end(error)
+        self._rest()
         self.abort()
 
     def _look_at_silence(self) -> None:
