@@ -187,6 +187,9 @@ class GrowingAnswer:
             listener.leave()
 
     def _tell(self, listener: Listener) -> None:
+        if listener.done.done():
+            # Refused a moment ago: to offer more of what its own task sends soon, with each word, would take all time.
+            return
         while listener.at != self._told:
             more = self._more(listener.at)
             if more is None:  # they know more than is safe

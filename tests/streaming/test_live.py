@@ -255,10 +255,12 @@ class Wire:
         self.open = True
         self.sent: list[Sent | None] = []
         self.at_once: list[Sent] = []
+        self.offered = 0
         self.was_silent = asyncio.Event()
         self.sending = asyncio.create_task(self._send(live))
 
     def direct(self, at: Cursor, event: Text | Thinking) -> bool:
+        self.offered += 1
         if self.open:
             sent = Sent(str(at), event)
             self.at_once.append(sent)
@@ -299,6 +301,8 @@ async def test_a_connection_that_takes_no_more_gets_the_rest_in_its_own_time(liv
     wire.open = False
     live.say("two ")
     live.say("three ")
+    # All that there is, with each word that comes before its task can begin, would be offered in vain.
+    assert wire.offered == 2
     await until_it_waits()
     wire.open = True
     live.say("four")
