@@ -7,7 +7,9 @@ provider's complaint about a prompt. The words of errors about code are kept, an
 import logging
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 # First lines only: what else PostgreSQL has to say quotes the row.
 SPEAK_OF_CODE = (
@@ -57,12 +59,17 @@ class WithoutWords(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if error is None or not isinstance(record.msg, str):
             return True
-        # asyncio goes on with the repr of the task and its error.
-        record.msg = record.msg.partition("\n")[0]
-        if isinstance(record.args, Mapping):  # Celery's
-            record.args = {**record.args, "exc": kind(error)}
-        elif record.args:
-            record.args = tuple(
-                kind(part) if isinstance(part, BaseException) else part for part in record.args
-            )
+        arguments: Any = record.args
+        if isinstance(arguments, Mapping):  # Celery's
+            arguments = {**arguments, "exc": kind(error)}
+        elif arguments:
+            arguments = tuple(kind(part) if isinstance(part, BaseException) else part for part in arguments)
+        message = record.msg
+        if arguments:
+            with suppress(
+                TypeError, ValueError
+            ):  # a library's own mistake costs it the words, not us the line
+                message = record.msg % arguments
+        # asyncio goes on with the repr of the task and its error, Celery's beat with the stack.
+        record.msg, record.args = message.partition("\n")[0], None
         return True

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 import uuid
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,7 @@ def broken() -> None:
 
 
 @pytest.mark.parametrize(
-    "library", ["chatapp.streaming.turns", "celery.app.trace", "asyncio", "daphne.server"]
+    "library", ["chatapp.streaming.turns", "celery.app.trace", "celery.beat", "asyncio", "daphne.server"]
 )
 def test_a_traceback_tells_where_and_what_kind_and_no_words(
     library: str, capsys: pytest.CaptureFixture[str]
@@ -285,6 +286,8 @@ def test_a_traceback_tells_where_and_what_kind_and_no_words(
                 logger.error(
                     "Task %(name)s raised: %(exc)s", {"name": "t", "exc": repr(error)}, exc_info=True
                 )
+            case "celery.beat":
+                logger.error("Message Error: %s\n%s", error, traceback.format_stack(), exc_info=True)
             case "asyncio":
                 logger.error(f"Task exception was never retrieved\nfuture: {error!r}", exc_info=error)
             case _:
@@ -295,6 +298,7 @@ def test_a_traceback_tells_where_and_what_kind_and_no_words(
     assert "ValueError" in written
     assert "RowRefused" in written
     assert "int(PROMPT)" in written, "the line of code is there"
+    assert "Logging error" not in written
     assert PROMPT not in written
 
 
