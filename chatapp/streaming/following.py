@@ -8,6 +8,7 @@ from functools import partial
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 
 from billing import ledger
 from billing.away import DATABASE_AWAY
@@ -74,11 +75,20 @@ class Mirror(GrowingAnswer):
         _mirrors[self.id] = self
         task = asyncio.get_running_loop().create_task
         self._growing = task(self._grow(), context=contextvars.Context())
+        self._leave_word()
 
     def _is_left(self) -> None:
         del _mirrors[self.id]
         if self._growing is not None:
             self._growing.cancel()
+        if self.ending is None:
+            self._leave_word()
+
+    def _leave_word(self) -> None:
+        """The process that writes it looks only now and then who listens, and may miss a short visit."""
+        task = asyncio.get_running_loop().create_task(_note_visit(self.id), context=contextvars.Context())
+        _noting.add(task)
+        task.add_done_callback(_noting.discard)
 
     async def _grow(self) -> None:
         async with notices.of(journal.channel(self.id), self._hear):
@@ -125,6 +135,14 @@ class Mirror(GrowingAnswer):
 
 
 _mirrors: dict[UUID, Mirror] = {}
+_noting: set[asyncio.Task[None]] = set()
+
+
+async def _note_visit(turn_id: UUID) -> None:
+    try:
+        await journal.note_visit(turn_id, settings.TURN_RECONNECT_SECONDS)
+    except journal.AWAY as error:
+        log.warning("visit not noted", turn=str(turn_id), error=type(error).__name__)
 
 
 def _has_ended(turn_id: UUID) -> bool:

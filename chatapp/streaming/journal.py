@@ -39,6 +39,8 @@ SWEPT_SECONDS = 86400
 WAIT_SECONDS = 1
 PREFIX = "chatapp:turn:"
 PARTS = ("thinking", "text")
+# A key of each turn that was read through another process than the one that writes it, for as long as that counts.
+VISITED = "visited"
 # What is said on a turn's channel.
 GROWN, ENDED = "grown", "ended"
 
@@ -175,13 +177,21 @@ async def read(turn_id: UUID, offsets: dict[str, int]) -> dict[str, bytes]:
         return dict(zip(offsets, await pipe.execute(), strict=True))
 
 
-async def followed(turn_ids: list[UUID]) -> list[UUID]:
-    """Those of the turns on whose channel somebody listens; one of `AWAY` without Valkey."""
-    if not turn_ids:
-        return []
+async def followed(turn_ids: list[UUID]) -> tuple[set[UUID], set[UUID]]:
+    """Those of the turns on whose channel somebody listens, and those visited lately; one of `AWAY` without Valkey."""
+    pipe = valkey().pipeline(transaction=False)
+    pipe.pubsub_numsub(*map(channel, turn_ids))
+    pipe.mget([key(turn_id, VISITED) for turn_id in turn_ids])
     async with within(WAIT_SECONDS):
-        listeners = await valkey().pubsub_numsub(*map(channel, turn_ids))
-    return [turn_id for turn_id, (_, count) in zip(turn_ids, listeners, strict=True) if count]
+        listeners, visits = await pipe.execute()
+    listened = {turn_id for turn_id, (_, count) in zip(turn_ids, listeners, strict=True) if count}
+    return listened, {turn_id for turn_id, visit in zip(turn_ids, visits, strict=True) if visit is not None}
+
+
+async def note_visit(turn_id: UUID, good_for_seconds: float) -> None:
+    """Have the turn known as visited for so long; one of `AWAY` without Valkey."""
+    async with within(WAIT_SECONDS):
+        await valkey().set(key(turn_id, VISITED), "", px=max(1, round(good_for_seconds * 1000)))
 
 
 async def tell_end(turn_id: UUID) -> None:

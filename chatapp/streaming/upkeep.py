@@ -190,7 +190,7 @@ async def watch() -> None:
     not been followed for long enough.
     """
     clock = asyncio.get_running_loop().time
-    followed, heard_at = set[UUID](), clock()
+    followed, visited, heard_at = set[UUID](), set[UUID](), clock()
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_SECONDS):
@@ -202,16 +202,18 @@ async def watch() -> None:
         if not unread:
             continue
         try:
-            followed = set(await journal.followed([turn.id for turn in unread]))
+            followed, visited = await journal.followed([turn.id for turn in unread])
             heard_at = clock()
         except journal.AWAY as error:
             log.warning("followers not known", error=type(error).__name__)
             if clock() - heard_at > BELIEVED_SECONDS:
-                followed = set()
+                followed, visited = set(), set()
         for turn in unread:
             if turn.id in followed:
                 # They may leave right after this look, and come back as late as anybody.
                 turn.is_seen_elsewhere(WATCH_SECONDS + settings.TURN_RECONNECT_SECONDS)
+            elif turn.id in visited:
+                turn.is_seen_elsewhere(WATCH_SECONDS)  # until the next look
         for turn in over:
             turn.leave_unless_watched()
 

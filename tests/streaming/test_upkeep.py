@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,8 +11,9 @@ from pytest_django import Settings
 from redis.exceptions import ConnectionError as ValkeyAway
 
 from chatapp.conversations import stopping
+from chatapp.conversations.models import Turn
 from chatapp.conversations.stopping import STOPS
-from chatapp.streaming import journal, live, notices, upkeep
+from chatapp.streaming import following, journal, live, notices, upkeep
 from chatapp.streaming.events import Balance, Done, Started
 
 DONE = Done("completed", "end_turn", {}, "0.000000", Balance("1.000000", "0.000000"), False, False, "claude")
@@ -247,17 +248,18 @@ async def test_the_heartbeat_learns_what_is_to_stop_and_what_was_swept(
 
 
 class Followers:
-    """Who listens to the turns' channels, as Valkey tells it; None while it is away."""
+    """Who listens to the turns' channels, as Valkey tells it; None while it is away. And who `visited` them."""
 
     def __init__(self) -> None:
         self.of_each: int | None = 0
+        self.visited = set[UUID]()
         self._looked: asyncio.Queue[None] = asyncio.Queue()
 
-    async def __call__(self, turn_ids: list[UUID]) -> list[UUID]:
+    async def __call__(self, turn_ids: list[UUID]) -> tuple[set[UUID], set[UUID]]:
         self._looked.put_nowait(None)
         if self.of_each is None:
             raise ValkeyAway("gone")
-        return turn_ids if self.of_each else []
+        return set(turn_ids if self.of_each else []), self.visited
 
     async def are_looked_for(self, times: int) -> None:
         async with asyncio.timeout(30):
@@ -305,3 +307,36 @@ async def test_a_turn_that_nobody_was_seen_to_follow_is_left_with_and_without_va
 ) -> None:
     followers.of_each = of_each
     assert await left(keep("watch")) == "abandoned"
+
+
+async def test_who_visited_a_turn_between_two_looks_is_awaited(
+    keep: Callable[..., live.LiveTurn], followers: Followers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "WATCH_SECONDS", 0.01)
+    turn = keep("watch")
+    followers.visited = {turn.id}
+    await followers.are_looked_for(20)
+    assert turn.leaving is None
+
+    followers.visited = set()
+    assert await left(turn) == "abandoned"
+
+
+async def test_a_visit_through_another_process_is_known_however_short(
+    valkey: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    async def in_db(_has_ended: object, _turn_id: UUID) -> bool:
+        return False
+
+    monkeypatch.setattr(following, "in_db", in_db)
+    monkeypatch.setattr(following, "notices", Calm())
+    settings.TURN_RECONNECT_SECONDS = NEVER
+    turn, other = (Turn(model_id="claude", held=0) for _ in range(2))
+    async with aclosing((await following.events_of(turn, None))(None)) as events:
+        start = await anext(events)
+        assert start is not None
+        assert start.event.type == "start"
+    await asyncio.gather(*following._noting)
+
+    assert await journal.followed([turn.pk, other.pk]) == (set(), {turn.pk})
+    assert await valkey.pttl(journal.key(turn.pk, journal.VISITED)) > 0
