@@ -44,7 +44,7 @@ class Process(Own):
     def end(self, number: signal.Signals) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -254,6 +254,13 @@ def test_deliveries_go_wrong_on_request(own: Own, endpoint: Endpoint) -> None:
     event("h")
     own.demo.idle()
     assert endpoint.received[-1].api_version == "1999-01-01"
+
+    own.demo.faults(delay_seconds=0.1)
+    began = time.monotonic()
+    event("late")
+    own.demo.idle()
+    assert endpoint.types()[-1] == "late"
+    assert time.monotonic() - began >= 0.1
 
     own.demo.faults(hold=True)
     event("i")

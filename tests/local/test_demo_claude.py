@@ -997,7 +997,7 @@ class TestProcess:
             events = await streamed(client, "My most private question")
             async with await client.messages.create(**request("[[demo: stall]]"), stream=True):
                 process.send_signal(signal.SIGTERM)
-                output, errors = process.communicate(timeout=10)
+                output, errors = process.communicate(timeout=60)
 
         assert text_of(events) == "from the environment"
         assert process.returncode == 0
@@ -1018,7 +1018,7 @@ class TestProcess:
             demo.requests("")
 
         orphan = self.start("--until-stdin-closes")
-        output, errors = orphan.communicate(timeout=10)  # closes its standard input
+        output, errors = orphan.communicate(timeout=60)  # closes its standard input
         assert (orphan.returncode, errors) == (0, "")
         assert output.startswith("demo claude on http://127.0.0.1:")
 
@@ -1026,10 +1026,10 @@ class TestProcess:
         port = demo.url.rpartition(":")[2]
         in_use, wrong = self.start("--port", port), self.start("--directive", "cutt")
 
-        assert in_use.communicate(timeout=10)[1] == (
+        assert in_use.communicate(timeout=60)[1] == (
             f"demo claude: cannot listen on 127.0.0.1:{port}: Address already in use\n"
         )
         assert in_use.returncode == 1
-        (line,) = wrong.communicate(timeout=10)[1].splitlines()
+        (line,) = wrong.communicate(timeout=60)[1].splitlines()
         assert line.startswith("demo claude: there is no directive 'cutt'")
         assert wrong.returncode == 2

@@ -79,7 +79,7 @@ class LocalRun:
         """What Ctrl-C does; the exit status."""
         os.kill(self.supervisor.pid, signal.SIGINT)
         assert self.supervisor.process is not None
-        return self.supervisor.process.wait(timeout=20)
+        return self.supervisor.process.wait(timeout=60)
 
     def output(self) -> str:
         return self.log.read_text()

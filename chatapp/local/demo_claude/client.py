@@ -106,7 +106,7 @@ class DemoClaude:
         return self._find(path, state, count=0, seconds=0.0)
 
     def wait_for(
-        self, state: str, *, count: int = 1, path: str = "/v1/messages", seconds: float = 10.0
+        self, state: str, *, count: int = 1, path: str = "/v1/messages", seconds: float = 60.0
     ) -> list[LoggedRequest]:
         """The requests in `state`, as soon as there are `count`; TimeoutError after `seconds`."""
         found = self._find(path, state, count, seconds)
@@ -116,7 +116,7 @@ class DemoClaude:
         return found
 
     async def until(
-        self, state: str, *, count: int = 1, path: str = "/v1/messages", seconds: float = 10.0
+        self, state: str, *, count: int = 1, path: str = "/v1/messages", seconds: float = 60.0
     ) -> list[LoggedRequest]:
         """`wait_for` without blocking the event loop, which may have a connection to close meanwhile."""
         return await asyncio.to_thread(self.wait_for, state, count=count, path=path, seconds=seconds)
