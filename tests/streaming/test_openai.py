@@ -85,7 +85,8 @@ async def test_what_it_does_not_count_is_not_called_counted(demo: DemoOpenAI, op
 async def test_once_it_has_ended_an_answer_is_complete_whatever_comes_then(
     demo: DemoOpenAI, openai: OpenAI, then: Any, counted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LATE_COUNT_SECONDS", 0.05)
+    if not counted:
+        monkeypatch.setattr(module, "LATE_COUNT_SECONDS", 0.05)
     demo.reply = replace(Reply(then=then), **({} if counted else {"usage": None}))
     last = (await answer(openai))[-1]
     assert isinstance(last, Finished)

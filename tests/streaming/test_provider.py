@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,7 +15,7 @@ from django.test import override_settings
 
 from billing.pricing import Usage
 from chatapp.local.demo_claude.client import DemoClaude
-from chatapp.streaming.providers import anthropic, openai
+from chatapp.streaming.providers import anthropic, connections, openai, wire
 from chatapp.streaming.providers.anthropic import Claude
 from chatapp.streaming.providers.base import Accepted, Delta, Finished, Prompt, ProviderError, Said, Thought
 from chatapp.streaming.providers.event_bytes import LONGEST_EVENT_BYTES, EventBytes
@@ -34,8 +34,8 @@ def demo() -> Any:
 @pytest.fixture
 async def claude(demo: DemoClaude, settings: Any) -> AsyncIterator[Claude]:
     settings.ANTHROPIC_BASE_URL = demo.url
-    settings.TURN_CONNECT_SECONDS = 0.5
-    settings.TURN_STALL_SECONDS = 0.5
+    settings.TURN_CONNECT_SECONDS = 30
+    settings.TURN_STALL_SECONDS = 30
     demo.reset()
     provider = Claude()
     yield provider
@@ -155,9 +155,7 @@ async def test_nul_which_no_database_can_store_is_left_out(demo: DemoClaude, cla
             "status 400 message='input length and `max_tokens` exceed context limit: 9 + 4096 > 4100'",
             "context_too_long",
         ),
-        ("hang", "provider_unavailable"),
         ("drop", "provider_unavailable"),
-        ("stall after=3", "provider_cut"),
         ("error overloaded_error after=3", "overloaded"),
         ("error api_error after=3", "provider_unavailable"),
         ("cut after=3", "provider_cut"),
@@ -172,6 +170,27 @@ async def test_each_fault_has_its_code(demo: DemoClaude, claude: Claude, fault: 
 
     with pytest.raises(ProviderError) as caught:
         await answer(claude)
+
+    assert caught.value.code == code
+
+
+@pytest.mark.usefixtures("claude")
+@pytest.mark.parametrize(
+    ("fault", "patience", "code"),
+    [
+        ("hang", "TURN_CONNECT_SECONDS", "provider_unavailable"),
+        ("stall after=3", "TURN_STALL_SECONDS", "provider_cut"),
+    ],
+)
+async def test_silence_has_its_code_too(
+    demo: DemoClaude, settings: Any, fault: str, patience: str, code: str
+) -> None:
+    demo.script("tokens 20", fault)
+    setattr(settings, patience, 1)
+
+    async with aclosing(Claude()) as impatient:
+        with pytest.raises(ProviderError) as caught:
+            await answer(impatient)
 
     assert caught.value.code == code
 
@@ -194,20 +213,21 @@ async def saying(body: bytes, then: str = "the end") -> AsyncIterator[list[objec
     """ANTHROPIC_BASE_URL answers each request with a chunk of these bytes, after which comes the end of the body, or
     the connection closes, or nothing more; gives a list that grows with each connection.
     """
-    connections: list[object] = []
+    opened: list[object] = []
+    # In one with what stands before it: who has enough of that may ask again at once.
+    end = b"0\r\n\r\n" if then == "the end" else b""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
+        opened.append(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(int(re.findall(rb"(?i)content-length: (\d+)", head)[0]))
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(body), body)
+                    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n%s"
+                    % (len(body), body, end)
                 )
-                if then == "the end":
-                    writer.write(b"0\r\n\r\n")
-                elif then == "a cut":
+                if then == "a cut":
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -217,7 +237,7 @@ async def saying(body: bytes, then: str = "the end") -> AsyncIterator[list[objec
     address = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         with override_settings(ANTHROPIC_BASE_URL=address, TURN_STALL_SECONDS=60):
-            yield connections
+            yield opened
     finally:
         listener.close()
 
@@ -228,14 +248,17 @@ async def test_with_its_last_event_an_answer_is_complete_whatever_comes_then(
     then: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(anthropic, "is_behind_a_proxy", lambda _url: proxied)
-    async with saying(WHOLE, then) as connections:
+    if then == "the end":  # however late it is seen
+        for module in (wire, connections):
+            monkeypatch.setattr(module, "LATE_END_SECONDS", 30)
+    async with saying(WHOLE, then) as opened:
         claude = Claude()
         try:
             assert [await answer(claude), await answer(claude)] == [SAID, SAID]
         finally:
             await claude.aclose()
     # What ends as it should leaves its connection to the next.
-    assert len(connections) == (1 if then == "the end" else 2)
+    assert len(opened) == (1 if then == "the end" else 2)
 
 
 async def test_the_provider_says_when_to_come_back(demo: DemoClaude, claude: Claude) -> None:
