@@ -16,6 +16,7 @@ from accounts.models import User
 from billing.models import Discrepancy, Order, Reconciliation
 from tests.admin.conftest import browser_of
 from tests.admin.desk import allow, page, text_of
+from tests.admin.test_pages import assert_fits
 from tests.billing.books import CREDIT, order
 
 LIST = "/admin/billing/discrepancy/"
@@ -174,12 +175,13 @@ def test_an_operator_resolves_it_in_a_browser(
     shown = page_of(operator)
     shown.goto("/admin/")
     shown.get_by_role("link", name="Look into").click()
+    shown.wait_for_url(f"**{LIST}?state=open")
     shown.goto(f"{LIST}?q={alice.email}&state=open")
     expect(shown.get_by_text(found.says)).to_be_visible()
     shown.goto(f"{LIST}{found.pk}/change/")
     shown.get_by_role("link", name="Resolve").click()
     shown.set_viewport_size({"width": 360, "height": 800})
     shown.get_by_label("Note").fill("Paid by bank transfer")
-    assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert_fits(shown, "the form")
     shown.get_by_role("button", name="Resolve").click()
     expect(shown.get_by_text(f"Resolved by {operator.email}: Paid by bank transfer")).to_be_visible()

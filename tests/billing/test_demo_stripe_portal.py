@@ -56,6 +56,7 @@ def pages(own: Own, browser: Browser) -> Iterator[Pages]:
 
 def fits(page: Page) -> None:
     """Nothing makes the page scroll sideways."""
+    page.wait_for_load_state()  # its style sheets are there
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
@@ -125,8 +126,10 @@ def test_a_person_looks_after_a_subscription(
     expect(page.get_by_text("past due")).to_be_visible()
     fits(page)
     page.get_by_role("listitem").filter(has_text="open").get_by_role("link").click()
+    pay = page.get_by_role("button", name="Pay $20.00")
+    expect(pay).to_be_visible()
     fits(page)
-    page.get_by_role("button", name="Pay $20.00").click()
+    pay.click()
     expect(page.get_by_text("· paid")).to_be_visible()
     assert own.client.v1.subscriptions.retrieve(subscription).status == "active"
 
