@@ -141,9 +141,11 @@ def test_a_delayed_webhook_credits_when_it_arrives(
     alice: User, go_to_checkout: GoToCheckout, demo_stripe: DemoStripe
 ) -> None:
     checkout = go_to_checkout(alice)
-    demo_stripe.faults(delay_seconds=0.3)
+    demo_stripe.faults(hold=True)
     demo_stripe.act(checkout.url, "pay")
+    demo_stripe.idle()
     assert bought(alice) == 0
+    demo_stripe.release()
     demo_stripe.idle()
     assert bought(alice) == STARTER
 
