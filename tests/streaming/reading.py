@@ -31,17 +31,27 @@ async def ask_async(client: httpx.AsyncClient, text: str = "hello", **fields: An
         return [_event(sse) async for sse in source.aiter_sse()]
 
 
+@contextmanager
+def asking(
+    client: httpx.Client, enough: Callable[[list[Event]], bool], text: str = "hello", **fields: Any
+) -> Iterator[list[Event]]:
+    """Ask, read while not `enough`, and stay: for as long as the block lasts, nobody abandons the turn."""
+    seen: list[Event] = []
+    with connect_sse(client, "POST", TURNS, json={"text": text, **fields}) as source:
+        events = source.iter_sse()  # by a name, because httpx closes the connection of one that nobody holds
+        for sse in events:
+            seen.append(_event(sse))
+            if enough(seen):
+                break
+        yield seen
+
+
 def ask_until(
     client: httpx.Client, enough: Callable[[list[Event]], bool], text: str = "hello", **fields: Any
 ) -> list[Event]:
     """Ask, read while not `enough`, and then drop the connection as a closed tab does."""
-    seen: list[Event] = []
-    with connect_sse(client, "POST", TURNS, json={"text": text, **fields}) as source:
-        for sse in source.iter_sse():
-            seen.append(_event(sse))
-            if enough(seen):
-                break
-    return seen
+    with asking(client, enough, text, **fields) as seen:
+        return seen
 
 
 def follow(client: httpx.Client, turn: str, after: str | None = None) -> list[Event]:

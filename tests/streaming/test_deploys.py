@@ -16,10 +16,12 @@ from chatapp.conversations.models import Message, Turn
 from chatapp.streaming import running
 from tests.conftest import SignIn
 from tests.proxy import Proxy
+from tests.servers import PLAIN
 from tests.stack import Stack, Web, run_node
 from tests.streaming.reading import TURNS, ask_until, follow, follow_through_drops, new_id, refusal, text_of
 
-SHORT = "[[demo: tokens 150]] [[demo: pace 100]] go on for a moment"
+# Long enough for Node to start beside it.
+SHORT = "[[demo: tokens 500]] [[demo: pace 100]] go on for a moment"
 LONG = "[[demo: tokens 4000]] [[demo: pace 100]] go on and on"
 
 
@@ -27,7 +29,7 @@ def has_text(seen: list[dict[str, Any]]) -> bool:
     return len(text_of(seen)) > 60
 
 
-def ask_and_once(client: httpx.Client, act: Any, text: str) -> list[dict[str, Any]]:
+def ask_and_once(client: httpx.Client, act: Any, text: str, **fields: Any) -> list[dict[str, Any]]:
     """Ask, `act` as soon as there is some text, and read on to the end."""
     acted = False
 
@@ -38,15 +40,17 @@ def ask_and_once(client: httpx.Client, act: Any, text: str) -> list[dict[str, An
             act()
         return False
 
-    return ask_until(client, look, text)
+    return ask_until(client, look, text, **fields)
 
 
 def is_closed(web: Web) -> bool:
     """Whether it takes no more connections."""
     try:
-        httpx.get(f"{web.url}/healthz")
+        httpx.get(f"{web.url}/healthz", verify=PLAIN)
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:
+        return False  # it was closed while this one waited in front of it
     return False
 
 
@@ -98,9 +102,11 @@ def test_meanwhile_it_begins_nothing_new(stack: Stack, alice: User, bob: User, s
         web.program.ask_to_stop()
         stack.wait_until(lambda: is_closed(web), "it takes no more connections")
         refusals.append(refusal(connected, id=new_id(), text="hello"))
+        sign_in(alice).post(f"{TURNS}/{turn}/stop")  # by another process: nothing else keeps it from ending
 
-    events = ask_and_once(sign_in(alice, url=web.url), end_and_ask_for_more, SHORT)
-    assert events[-1]["type"] == "done"
+    turn = new_id()
+    events = ask_and_once(sign_in(alice, url=web.url), end_and_ask_for_more, LONG, id=turn)
+    assert (events[-1]["type"], events[-1]["status"]) == ("done", "stopped")
     [(status, problem)] = refusals
     assert (status, problem["code"]) == (503, "unavailable")
     assert not Turn.objects.filter(user=bob).exists()
@@ -173,7 +179,8 @@ async def test_it_waits_a_while_for_a_turn_that_is_being_opened(monkeypatch: pyt
     ended = asyncio.create_task(running.drain(0, asyncio.Event()))
     await asyncio.sleep(0)
     opens.set_result(None)
-    await asyncio.sleep(0)
+    for _ in range(20):  # rounds of the loop, in which it would end if it did not wait
+        await asyncio.sleep(0)
     assert not ended.done()
     monkeypatch.setattr(running, "OPENING_SECONDS", 0)
     hangs.set_result(None)
