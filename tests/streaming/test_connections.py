@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chatapp import resting
 from chatapp.resting import Doors
 from chatapp.streaming.providers import connections
-from chatapp.streaming.providers.connections import Enough, Take, Transport
+from chatapp.streaming.providers.connections import Connection, Enough, Take, Transport
 from chatapp.streaming.providers.wire import is_behind_a_proxy
 
 HEAD = b"HTTP/1.1 200 OK\r\nrequest-id: r1\r\n"
@@ -475,3 +475,36 @@ async def test_what_is_waited_for_ends_a_rest_of_the_loop_until_it_has_come() ->
     finally:
         resting.allow(None)
         doors.close()
+
+
+async def test_what_came_while_our_own_process_was_paused_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A loop that goes on looks at its timers first."""
+    hour = 3600
+    asked: list[Connection] = []
+    look_in = Connection._look_in
+
+    def note(self: Connection, seconds: float) -> None:
+        asked.append(self)
+        look_in(self, seconds)
+
+    monkeypatch.setattr(Connection, "_look_in", note)
+    heard = asyncio.Event()
+
+    async def say(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"hello"))
+        await heard.wait()
+        writer.write(chunk(b" world") + LAST)
+        asked[0]._heard_at -= hour
+        asked[0]._look_at_silence(asyncio.get_running_loop().time() - hour)
+
+    pieces: list[bytes] = []
+
+    def take(piece: bytes) -> None:
+        pieces.append(piece)
+        heard.set()
+
+    async with asking(Server(say)) as ask:
+        await ask(take)
+    assert b"".join(pieces) == b"hello world"

@@ -30,6 +30,8 @@ IDLE_SECONDS: Final = 30.0
 SECOND_ADDRESS_SECONDS: Final = 0.25
 # Whose body has not ended so long after all of it that anybody wants is not waited for: its connection is closed.
 LATE_END_SECONDS: Final = 1.0
+# A loop that comes to a timer so much later than it rang has not heard yet what came meanwhile.
+LATE_SECONDS: Final = 0.1
 # An error is told by its status and headers: for its words nobody waits longer.
 ERROR_BODY_SECONDS: Final = 0.5
 
@@ -192,7 +194,7 @@ class Connection(asyncio.Protocol):
         self._heard_at = self._loop.time()
         if patience is not None:
             self._patience = patience
-            self._silence = self._loop.call_later(patience, self._look_at_silence)
+            self._look_in(patience)
         self._is_expected = True
         resting.expect(self._door)
         transport.writelines([request, content])
@@ -335,11 +337,20 @@ class Connection(asyncio.Protocol):
         self._rest()
         self.abort()
 
-    def _look_at_silence(self) -> None:
-        """One timer for all of an exchange, set anew only when it rings too early."""
-        left = self._heard_at + self._patience - self._loop.time()
+    def _look_in(self, seconds: float) -> None:
+        due = self._loop.time() + seconds
+        self._silence = self._loop.call_later(seconds, self._look_at_silence, due)
+
+    def _look_at_silence(self, due: float) -> None:
+        """One timer for all of an exchange, set anew only when it rings too early; or so late that what has come
+        meanwhile is still to be heard: loops look at their timers first.
+        """
+        now = self._loop.time()
+        left = self._heard_at + self._patience - now
         if left > 0:
-            self._silence = self._loop.call_later(left, self._look_at_silence)
+            self._look_in(left)
+        elif now - due > LATE_SECONDS:
+            self._look_in(LATE_SECONDS)
         else:
             self._break(httpx2.ReadTimeout("silence"))
 
