@@ -22,7 +22,7 @@ import redis.asyncio
 import structlog
 from django.conf import settings
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from accounts.patience import within
@@ -222,13 +222,17 @@ def alive(writers: set[UUID]) -> set[UUID]:
 def rescue(turn_id: UUID) -> tuple[str, str]:
     """What a dead process had thought and said, as far as Valkey knows; empty when it knows nothing.
 
-    From now on Valkey takes no more of it.
+    From now on Valkey takes no more of it, unless it has no room to note that.
     """
     thinking: Any
     text: Any
     try:
         with _waiting() as client:
-            thinking, text = client.eval(SWEEP, 0, str(turn_id))
+            try:
+                thinking, text = client.eval(SWEEP, 0, str(turn_id))
+            except ResponseError as error:  # what is full, or may not be written to, can still be read
+                log.warning("journal takes nothing", turn=str(turn_id), error=type(error).__name__)
+                thinking, text = (found or b"" for found in client.mget(key(turn_id, part) for part in PARTS))
     except AWAY as error:
         log.warning("journal away during rescue", turn=str(turn_id), error=type(error).__name__)
         return "", ""

@@ -40,20 +40,25 @@ class LiveTurn(GrowingAnswer):
         self._unwatched: asyncio.TimerHandle | None = None
         self._reading_from_provider: asyncio.Task[None] | None = None
         self._swept = False
+        # All of it, by this process; also set from a database thread.
+        self.is_stored = False
         self._leave_in(max(settings.TURN_RECONNECT_SECONDS, FIRST_READER_SECONDS))
 
     # --- The owner's side
 
     def think(self, text: str) -> None:
-        self.thinking.append(text)
-        self.keeper(self)
+        if not self._swept:
+            self.thinking.append(text)
+            self.keeper(self)
 
     def say(self, text: str) -> None:
-        self.text.append(text)
-        self.keeper(self)
+        if not self._swept:
+            self.text.append(text)
+            self.keeper(self)
 
     def end(self, ending: Ending) -> None:
-        if self._swept and isinstance(ending, Failed) and ending.code == "interrupted":
+        lost = isinstance(ending, Failed) and ending.code == "interrupted" and not self.is_stored
+        if self._swept and lost:
             self._forget_untold()
         super().end(ending)
         self._is_read()

@@ -126,16 +126,17 @@ async def test_what_readers_know_stays_told_when_the_journal_is_begun_anew(live:
 
 
 @pytest.mark.parametrize(
-    ("swept", "ending", "known"),
+    ("swept", "stored", "ending", "known"),
     [
-        (True, INTERRUPTED, "Hello"),
-        (True, DONE, "Hello and goodbye"),
-        (False, INTERRUPTED, "Hello and goodbye"),
+        (True, False, INTERRUPTED, "Hello"),
+        (True, True, DONE, "Hello and goodbye"),
+        (True, True, INTERRUPTED, "Hello and goodbye"),
+        (False, True, INTERRUPTED, "Hello and goodbye"),
     ],
-    ids=["the sweep came first", "we came first", "there was no sweep"],
+    ids=["the sweep came first", "we came first", "we came first, as we had to end", "there was no sweep"],
 )
 async def test_readers_are_told_at_the_end_what_is_saved(
-    live: LiveTurn, swept: bool, ending: Ending, known: str
+    live: LiveTurn, swept: bool, stored: bool, ending: Ending, known: str
 ) -> None:
     """While we close a turn that was read to its end, a sweep may do so, with what readers had been told until then."""
     live.keeper = lambda _: None
@@ -145,11 +146,28 @@ async def test_readers_are_told_at_the_end_what_is_saved(
     if swept:
         live.is_swept()
     assert live.text.whole() == "Hello and goodbye"
+    live.is_stored = stored
     live.end(ending)
 
     sent = await read(live)
     assert said(sent) == known
     assert sent[-1].id == f"0.{len(known)}.end"
+
+
+async def test_nothing_is_added_to_a_turn_that_was_swept(live: LiveTurn) -> None:
+    """What comes before its provider is closed would stand behind a hole."""
+    live.keeper = lambda _: None
+    live.say("Hello")
+    live.tell()
+    live.say(" and")
+
+    async def last_words() -> None:
+        live.is_swept()
+        live.think("Hm")
+        live.say(" goodbye")
+
+    await live.while_wanted(last_words)
+    assert (live.thinking.whole(), live.text.whole()) == ("", "Hello")
 
 
 async def test_a_turn_that_nobody_reads_is_left(live: LiveTurn, settings: pytest.FixtureRequest) -> None:

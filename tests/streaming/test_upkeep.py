@@ -103,6 +103,19 @@ async def test_after_the_sweep_has_saved_a_turn_its_writer_tells_no_more_of_it(
     assert await asyncio.to_thread(journal.rescue, turn.id) == ("", "One 🍞")
 
 
+async def test_what_a_full_valkey_has_is_saved(
+    keep: Callable[..., live.LiveTurn], valkey: redis.asyncio.Redis
+) -> None:
+    turn = keep("write")
+    turn.say("One 🍞")
+    await until_written(turn)
+    await valkey.config_set("maxmemory", 1)
+    try:
+        assert await asyncio.to_thread(journal.rescue, turn.id) == ("", "One 🍞")
+    finally:
+        await valkey.config_set("maxmemory", 0)
+
+
 async def test_a_turn_whose_process_was_seen_to_live_after_all_goes_on(
     keep: Callable[..., live.LiveTurn], valkey: redis.asyncio.Redis
 ) -> None:
