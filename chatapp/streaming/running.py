@@ -174,12 +174,14 @@ async def _close(turn: Turn, here: live.LiveTurn, outcome: turns.Outcome) -> End
 
 async def _give_up(here: live.LiveTurn) -> Ending:
     """End a turn that could not be closed as it should; what cannot be ended even so is the sweep's."""
+    thinking, text = here.thinking.whole(), here.text.whole()
     try:
-        ended = await in_db(turns.interrupt, here.id, thinking=here.thinking.whole(), text=here.text.whole())
+        ended = await in_db(turns.interrupt, here.id, thinking=thinking, text=text)
+        # What went wrong may have done so right after the turn was closed.
+        return await in_db(turns.saved_ending, here.id) if ended is None else ended
     except Exception:
         log.exception("turn left to the sweep", turn=str(here.id))
-        ended = None
-    return ended or turns.lost_ending()
+        return turns.lost_ending()
 
 
 async def _keep_cut(turn: Turn, less: History) -> None:

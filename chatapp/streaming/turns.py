@@ -426,7 +426,7 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
     with transaction.atomic():
         wallet, [runs] = ledger.lock_wallet_holding(live.id, _runs(turn.pk))
         if not runs:
-            return ending_of(Turn.objects.with_retry_wait().get(pk=turn.pk), wallet)
+            return ending_of(_saved(turn.pk), wallet)
         state = _verdict(live, outcome)
         usage = _used(outcome, thinking + text, turn.max_tokens)
         price = turn.price_of(outcome.model)
@@ -451,6 +451,7 @@ def close(turn: Turn, live: LiveTurn, outcome: Outcome) -> Ending:
             price=pricing.charge(usage, price) if usage and state in CHARGED else 0,
             then=lambda settlement: end.rows(turn, settlement),
         )
+    live.is_stored = True
     end.note(turn, settlement)
     return ending_of(turn, wallet)
 
@@ -510,10 +511,19 @@ def ending_of(turn: Turn, wallet: Account) -> Ending:
     )
 
 
+def saved_ending(turn_id: uuid.UUID) -> Ending:
+    """How a turn that has ended did, as it is saved."""
+    return ending_of(_saved(turn_id), ledger.wallet_holding(turn_id))
+
+
 def lost_ending() -> Failed:
     """What readers are told when the answer could not be stored; the sweep then releases its hold."""
     failure = FAILURES["interrupted"]
     return Failed("interrupted", failure.message, failure.retryable, None, as_string(0), balance=None)
+
+
+def _saved(turn_id: uuid.UUID) -> Turn:
+    return Turn.objects.with_retry_wait().get(pk=turn_id)
 
 
 def _verdict(live: LiveTurn, outcome: Outcome) -> Turn.State:

@@ -31,7 +31,7 @@ from billing.pricing import Usage
 from chatapp.conversations.models import Message, Turn
 from chatapp.db import NoAnswer, in_db
 from chatapp.streaming import journal, limits, running, turns
-from chatapp.streaming.events import Balance, Ending, Failed
+from chatapp.streaming.events import Balance, Done, Ending, Failed
 from chatapp.streaming.live import LiveTurn
 from chatapp.streaming.models import UsageRecord
 from chatapp.streaming.tasks import DEAD_AFTER, LATE_AFTER, record_missing_usage, sweep
@@ -200,6 +200,19 @@ async def test_an_answer_that_our_own_mistake_keeps_from_closing_ends_at_once_an
 
     assert await in_db(as_stored) == ("interrupted", "Hel")
     assert await in_db(lambda: Hold.objects.get(pk=here.id).state) == "released"
+
+
+async def test_a_mistake_behind_the_close_of_an_answer_does_not_hide_what_it_cost(
+    committed_db: None, alice: User
+) -> None:
+    turn = (await in_db(turns.open, alice, turns.Ask(id=uuid4(), text="hello"))).turn
+    here = LiveTurn(turns.started(turn))
+    usage = Usage(input_tokens=8, output_tokens=100)
+    outcome = turns.Outcome(turn.model_id, usage=usage, finished=True, counted=True)
+    ending = await running._close(turn, here, outcome)
+
+    assert await running._give_up(here) == ending
+    assert isinstance(ending, Done)
 
 
 async def test_a_turn_whose_commit_was_done_and_not_told_keeps_no_hold(
