@@ -237,8 +237,9 @@ def serve(
     )
     server.run()
     # Python would wait for every thread, and so for as long as a database hangs that one of them has asked.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it may have gone
+            stream.flush()
     os._exit(0)
 
 

@@ -7,8 +7,10 @@ const WORDS = {
   SecurityError: "Passkeys need this site to be opened by its real address, over https.",
 };
 
-// allauth listens to them from this event on; a click before that would send the form without a passkey.
+// allauth listens to them from this event on; a click before that would send the form without a passkey, as would one
+// where its scripts could not be loaded.
 document.addEventListener("DOMContentLoaded", () => {
+  if (!("allauth" in window)) return;
   for (const button of document.querySelectorAll("button[data-passkey]")) button.removeAttribute("disabled");
 });
 
