@@ -248,6 +248,7 @@ def satisfied(_piece: bytes) -> None:
 async def test_who_has_enough_waits_for_no_end_and_a_connection_that_comes_to_it_serves_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(connections, "LATE_END_SECONDS", 60)
     left = asyncio.Event()
 
     async def end_late(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -264,7 +265,11 @@ async def test_who_has_enough_waits_for_no_end_and_a_connection_that_comes_to_it
         is_free.set()
 
     monkeypatch.setattr(transport, "take_back", take_back)
-    async with listening(server.serve) as url, httpx2.AsyncClient(transport=transport) as client:
+    async with (
+        listening(server.serve) as url,
+        httpx2.AsyncClient(transport=transport) as client,
+        asyncio.timeout(30),
+    ):
         for _ in range(3):
             is_free.clear()
             async with client.stream("POST", url, content=b"question") as response:
@@ -453,9 +458,9 @@ async def test_what_is_waited_for_ends_a_rest_of_the_loop_until_it_has_come() ->
 
     async def say(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(CHUNKED)
-        for piece in (b"hello", b"a word", b"another"):
-            writer.write(chunk(piece))  # it has arrived when this returns, and nobody has looked
-            ended.append(not resting.rest(0.001))
+        for piece, seconds in ((b"hello", 5), (b"a word", 5), (b"another", 0.001)):
+            writer.write(chunk(piece))  # nobody has looked at it when this returns
+            ended.append(not resting.rest(seconds))
             await taken.get()
         writer.write(LAST)
 
