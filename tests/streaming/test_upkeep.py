@@ -87,8 +87,9 @@ async def kept(turn: live.LiveTurn) -> str:
 
 
 async def test_after_the_sweep_has_saved_a_turn_its_writer_tells_no_more_of_it(
-    keep: Callable[..., live.LiveTurn], valkey: redis.asyncio.Redis
+    keep: Callable[..., live.LiveTurn], valkey: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(upkeep, "PATIENCE_SECONDS", NEVER)
     turn = keep("write")
     turn.say("One 🍞")
     await until_written(turn)
