@@ -118,6 +118,7 @@ def test_an_operator_gives_credits(alice: User, operator: User, page_of: Callabl
     page.goto("/admin/accounts/user/")
     page.get_by_placeholder("E-mail, name or id").fill(alice.email)
     page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=*")  # the list before the search has this link too
     page.get_by_role("link", name=alice.email).click()
     page.get_by_role("link", name="Adjust credits").click()
     page.get_by_label("Credits").fill("12.5")
