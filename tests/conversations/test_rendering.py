@@ -1,10 +1,12 @@
 """What becomes of an answer's Markdown on the page, hostile or not."""
 
+import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from accounts.models import User
+from tests.browser import Pages
 from tests.conversations.talk import conversation, said, show
 from tests.stack import Stack
 
@@ -52,3 +54,26 @@ def test_an_answer_keeps_its_form_and_brings_nothing_that_runs(
     )
     assert page.evaluate("window.hacked") is None
     expect(page.locator("article").first).to_contain_text("<b>How?</b>")
+
+
+def test_without_a_network_code_and_formulas_are_read_as_they_were_written(
+    stack: Stack, alice: User, page_of: Callable[..., Page], pages: Pages
+) -> None:
+    chat = conversation(alice)
+    show(chat, said(chat, "```python\nprint(1)\n```\n\n$$x^2$$", after=said(chat, "How?")))
+    page = page_of(alice)
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.abort()
+
+    for module in ("highlight", "katex"):
+        page.route(re.compile(rf"/vendor/.*{module}[^/]*\.m?js"), refuse)
+    page.goto(f"/chat/{chat.pk}/")
+    answer = page.locator("article.answer")
+    expect(answer.locator("pre")).to_have_text("print(1)")
+    expect(answer.locator(".math")).to_contain_text("x^2")
+    page.wait_for_load_state("networkidle")
+    assert len(refused) == 2
+    pages.problems[:] = [problem for problem in pages.problems if "net::ERR_FAILED" not in problem]

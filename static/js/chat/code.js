@@ -26,13 +26,23 @@ export function frameCode(root) {
 export async function colourCode(blocks) {
   const waiting = [...blocks].flatMap((block) => [...block.querySelectorAll("pre > code[class]")]);
   if (waiting.length === 0) return;
-  const { default: highlighter } = await import("@highlightjs/cdn-assets/es/highlight.min.js");
+  const highlighter = await fetched();
+  if (highlighter === null) return;
   for (const code of waiting) {
     const source = code.textContent ?? "";
     const language = languageOf(code);
     if (source.length > LONGEST_COLOURED || !highlighter.getLanguage(language)) continue;
     const { value } = highlighter.highlight(source, { language, ignoreIllegals: true });
     code.replaceChildren(sanitize(value));
+  }
+}
+
+/** What colours, or null where there is no network now: code can be read without colours too. */
+async function fetched() {
+  try {
+    return (await import("@highlightjs/cdn-assets/es/highlight.min.js")).default;
+  } catch {
+    return null;
   }
 }
 

@@ -34,7 +34,12 @@ export function typeset(root) {
 export async function typesetLater(root) {
   if (katex === null && root.querySelector(".math:not(.typeset)")) {
     loading ??= load();
-    await loading;
+    try {
+      await loading;
+    } catch {
+      loading = null; // no network now: the next formula tries again, and this one is read as it was written
+      return;
+    }
   }
   typeset(root);
 }
